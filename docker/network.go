@@ -1,0 +1,94 @@
+package docker
+
+import (
+	"cmp"
+	"context"
+	"slices"
+
+	"github.com/moby/moby/api/types/network"
+	"github.com/moby/moby/client"
+
+	"mailstack/stack"
+)
+
+// Networks lists the networks of a stack, or of all stacks, by name.
+func (e *Engine) Networks(ctx context.Context, stackName string) ([]stack.Network, error) {
+	networks, err := e.listNetworks(ctx, stackFilter(stackName))
+	if err != nil {
+		return nil, e.fail("list networks", err)
+	}
+	return networks, nil
+}
+
+// Network finds a network by name or full ID.
+func (e *Engine) Network(ctx context.Context, name string) (stack.Network, error) {
+	result, err := e.client.NetworkInspect(ctx, name, client.NetworkInspectOptions{})
+	if err != nil {
+		return stack.Network{}, e.fail("inspect network "+name, err)
+	}
+	n := observedNetwork(result.Network.Network)
+	if n.Name != name && n.ID != name { // the engine also takes the beginning of an ID
+		return stack.Network{}, wrap("inspect network "+name, stack.ErrNotFound)
+	}
+	return n, nil
+}
+
+// CreateNetwork makes a bridge. A name in use is stack.ErrConflict.
+func (e *Engine) CreateNetwork(ctx context.Context, name string, labels map[string]string) error {
+	doing := "create network " + name
+	// Up to Engine 24 (API 1.43) a network's name need not be unique unless the
+	// request says so, which this client no longer can: look before, and after,
+	// for one that somebody made meanwhile.
+	if same, err := e.networksNamed(ctx, name); err != nil {
+		return e.fail(doing, err)
+	} else if len(same) > 0 {
+		return &opError{doing: doing, err: errNameInUse, kind: stack.ErrConflict}
+	}
+	created, err := e.client.NetworkCreate(ctx, name, client.NetworkCreateOptions{Driver: "bridge", Labels: labels})
+	if err != nil {
+		return e.fail(doing, err)
+	}
+	same, err := e.networksNamed(ctx, name)
+	if err != nil {
+		return e.fail(doing, err)
+	}
+	if len(same) > 1 {
+		if _, err := e.client.NetworkRemove(ctx, created.ID, client.NetworkRemoveOptions{}); err != nil {
+			return e.fail("remove network "+created.ID+", whose name "+name+" is in use", err)
+		}
+		return &opError{doing: doing, err: errNameInUse, kind: stack.ErrConflict}
+	}
+	return nil
+}
+
+// RemoveNetwork removes a network that no container uses.
+func (e *Engine) RemoveNetwork(ctx context.Context, name string) error {
+	if _, err := e.client.NetworkRemove(ctx, name, client.NetworkRemoveOptions{}); err != nil {
+		return e.fail("remove network "+name, err)
+	}
+	return nil
+}
+
+// networksNamed lists the networks of exactly this name; the engine's filter
+// matches parts of names.
+func (e *Engine) networksNamed(ctx context.Context, name string) ([]stack.Network, error) {
+	networks, err := e.listNetworks(ctx, make(client.Filters).Add("name", name))
+	return slices.DeleteFunc(networks, func(n stack.Network) bool { return n.Name != name }), err
+}
+
+func (e *Engine) listNetworks(ctx context.Context, filters client.Filters) ([]stack.Network, error) {
+	listed, err := e.client.NetworkList(ctx, client.NetworkListOptions{Filters: filters})
+	if err != nil {
+		return nil, err
+	}
+	var networks []stack.Network
+	for _, item := range listed.Items {
+		networks = append(networks, observedNetwork(item.Network))
+	}
+	slices.SortFunc(networks, func(a, b stack.Network) int { return cmp.Compare(a.Name, b.Name) })
+	return networks, nil
+}
+
+func observedNetwork(n network.Network) stack.Network {
+	return stack.Network{ID: n.ID, Name: n.Name, Driver: n.Driver, Labels: n.Labels}
+}
