@@ -1,0 +1,214 @@
+package config
+
+import (
+	"errors"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// Each bad file has its exact errors beside it: what a user reads is part of
+// the program. go test ./config -update writes them anew; read the diff.
+func TestBadFiles(t *testing.T) {
+	files, err := filepath.Glob("testdata/bad/*.toml")
+	if err != nil || len(files) < 25 {
+		t.Fatalf("%d files, %v", len(files), err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".toml"), func(t *testing.T) {
+			c, err := Load(file)
+			var problems *Problems
+			if !errors.As(err, &problems) {
+				t.Fatalf("want problems, got %+v, %v", c, err)
+			}
+			got := strings.ReplaceAll(err.Error(), file+":", "mailstack.toml:") + "\n"
+			golden := strings.TrimSuffix(file, ".toml") + ".err"
+			if *update {
+				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(golden)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(string(want), got); diff != "" {
+				t.Errorf("errors (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestGoodFiles(t *testing.T) {
+	addrs := func(texts ...string) (list []netip.Addr) {
+		for _, text := range texts {
+			list = append(list, netip.MustParseAddr(text))
+		}
+		return list
+	}
+	for file, change := range map[string]func(*Config){
+		"empty":       func(*Config) {},
+		"tables-only": func(*Config) {},
+		"windows":     func(*Config) {},
+		"real": func(c *Config) {
+			c.Name = "mailstack"
+			c.Hostname = "mail.example.org"
+			c.Aliases = []string{"imap.example.org", "smtp.example.org"}
+			c.Postmaster = "me@example.org"
+			c.Data = Data{
+				Dir: "/var/lib/mailstack", MySQL: "/mnt/database",
+				MySQLSocket: "/mnt/socket", Vmail: "/var/lib/mailstack/vmail",
+			}
+			c.Listen.Addresses = addrs("0.0.0.0", "::")
+			c.Listen.POP3, c.Listen.POP3S = 0, 0
+			c.Relay = Relay{Host: "192.0.2.25", Port: 465, User: "me@example.org", PasswordFile: "/etc/mailstack/relay"}
+			c.Limits.MessageBytes = 20_000_000
+			c.Limits.QuotaBytes = 5_000_000_000
+		},
+		"other-spellings": func(c *Config) {
+			c.Name = "test-1"
+			c.Hostname = "mail.xn--bcher-kva.localhost"
+			c.Postmaster = "demo@mail.xn--bcher-kva.localhost"
+			c.Data.Dir = "/srv/test-1"
+			c.Listen.Addresses = addrs("127.0.0.1")
+			c.Listen.IMAP = 10143
+			c.Probe.Timeout = 90 * time.Second
+		},
+	} {
+		t.Run(file, func(t *testing.T) {
+			want := Default()
+			change(&want)
+			got, err := Load("testdata/good/" + file + ".toml")
+			if err != nil {
+				t.Fatal(err)
+			}
+			same(t, want, *got)
+		})
+	}
+}
+
+func TestLoadNothingIsTheDemonstration(t *testing.T) {
+	c, err := Load("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	same(t, Default(), *c)
+	if c.Path != "" || !c.Demonstration() || !c.Loopback() {
+		t.Errorf("path %q, demonstration %v, loopback %v", c.Path, c.Demonstration(), c.Loopback())
+	}
+	if c, err = Load("testdata/good/real.toml"); err != nil {
+		t.Fatal(err)
+	}
+	if c.Demonstration() || c.Loopback() {
+		t.Errorf("real: demonstration %v, loopback %v", c.Demonstration(), c.Loopback())
+	}
+}
+
+// A file that cannot be read is no Problems: there is no line to name.
+func TestLoadUnreadable(t *testing.T) {
+	huge := filepath.Join(t.TempDir(), "huge.toml")
+	if err := os.WriteFile(huge, []byte(strings.Repeat("#\n", maxFileBytes)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{
+		"testdata/none.toml": "read configuration: open testdata/none.toml: no such file or directory",
+		"testdata":           "read configuration: read testdata: is a directory",
+		huge:                 "read configuration: " + huge + " is larger than 1MiB",
+	} {
+		if _, err := Load(path); err == nil || err.Error() != want {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	}
+}
+
+func TestFind(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	none := filepath.Join(dir, "none")
+	active := write("active", "name = \"demo\"\n")
+	broken := write("broken", "name = demo\n")
+	inactive := write("inactive", string(Reference()))
+	system := write("system", "name = \"demo\"\n")
+	for _, test := range []struct{ about, local, system, want string }{
+		{"no file", none, none, ""},
+		{"only the system's", none, system, system},
+		{"only a local one", active, none, active},
+		{"a local one goes first", active, system, active},
+		{"a broken one is not passed over", broken, system, broken},
+		{"one without a key gives way", inactive, system, system},
+		{"and counts where it is the only one", inactive, none, inactive},
+	} {
+		if got, err := find(test.local, test.system); got != test.want || err != nil {
+			t.Errorf("%s: got %q, %v, want %q", test.about, got, err, test.want)
+		}
+	}
+	if got, err := Find(none); got != none || err != nil {
+		t.Errorf("explicit: got %q, %v", got, err)
+	}
+}
+
+func TestDataResolved(t *testing.T) {
+	want := Data{Dir: "/d", MySQL: "/d/mysql", MySQLSocket: "/d/socket/mysql", Vmail: "/mail", Queue: "/d/queue"}
+	if got := (Data{Dir: "/d", Vmail: "/mail"}).Resolved(); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+}
+
+func TestSetRefuses(t *testing.T) {
+	c := Default()
+	for key, values := range map[string][]string{
+		"frobnicate":     {"x"},
+		"name":           {"a", "b"},
+		"hostname":       {"mail"},
+		"listen.address": {},
+		"listen.imap":    {"143"},
+	} {
+		if err := c.Set(key, values...); err == nil {
+			t.Errorf("%s took %q", key, values)
+		}
+	}
+	same(t, Default(), c)
+}
+
+// A size that is written must be read as the same number.
+func TestSizes(t *testing.T) {
+	for _, n := range []int64{0, 1, 999, 1000, 1024, 1500, 50 * mib, 5e9, 1 << 50, 1<<62 + 1} {
+		if got, err := parseSize(formatSize(n)); got != n || err != nil {
+			t.Errorf("%d is written %s and read %d, %v", n, formatSize(n), got, err)
+		}
+	}
+	for text, want := range map[string]int64{"50mib": 50 * mib, "1 kB": 1000, "7B": 7} {
+		if got, err := parseSize(text); got != want || err != nil {
+			t.Errorf("%s is read %d, %v", text, got, err)
+		}
+	}
+}
+
+func TestEditDistance(t *testing.T) {
+	for _, test := range []struct {
+		a, b string
+		want int
+	}{
+		{"", "", 0},
+		{"", "abc", 3},
+		{"imap", "imap", 0},
+		{"imap", "imaps", 1},
+		{"hsotname", "hostname", 1},
+		{"kitten", "sitting", 3},
+	} {
+		if got := editDistance(test.a, test.b); got != test.want {
+			t.Errorf("%q to %q: got %d, want %d", test.a, test.b, got, test.want)
+		}
+	}
+}
