@@ -1,0 +1,120 @@
+package probe
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// entry is a row of the table of checks.
+type entry struct {
+	Check
+	applies func(t *Target) bool
+}
+
+// table is every check but those of sockets, which are made from the target,
+// in the order of reports.
+var table = makeTable()
+
+func makeTable() []entry {
+	var all []entry
+	for _, s := range services {
+		all = append(all, entry{
+			Check{Name: s.key, About: s.about, Run: checkService(s)},
+			needs(s.key),
+		})
+	}
+	refusal := func(name, about string, run Func, keys ...string) {
+		all = append(all, entry{Check{Name: "refusal." + name, About: about, Run: run, first: true}, needs(keys...)})
+	}
+	refusal("imap", "a wrong password, and a login before TLS, are refused by IMAP", refuseIMAP, "imap", "imaps")
+	refusal("pop3", "a wrong password, and a login before TLS, are refused by POP3", refusePOP3, "pop3", "pop3s")
+	refusal("managesieve", "a wrong password, and a login before TLS, are refused by ManageSieve", refuseSieve, "managesieve")
+	refusal("submission", "wrong password, login before TLS, relaying, and foreign and null senders are refused by submission", refuseSubmission, "submission", "submissions")
+	refusal("smtp", "logins, relaying and claims of a local address are refused on port 25", refuseSMTP, "smtp")
+
+	mailboxes := needs("imap", "imaps", "pop3", "pop3s")
+	deliver := func(name, about string, login bool, keys ...string) {
+		name = "delivery." + name
+		sends := needs(keys...)
+		all = append(all, entry{
+			Check{Name: name, About: about, Run: checkDelivery(name, login, keys...)},
+			func(t *Target) bool { return sends(t) && mailboxes(t) },
+		})
+	}
+	deliver("submission", "a message sent by submission arrives, is read by IMAP and POP3, and removed", true, "submissions", "submission")
+	deliver("inbound", "a message sent to port 25 arrives, is read by IMAP and POP3, and removed", false, "smtp")
+
+	return append(all, entry{
+		Check{Name: "database", About: "a query over the shared socket, from the host", Run: checkDatabase},
+		func(t *Target) bool { return t.Database != nil },
+	})
+}
+
+// needs is true where at least one of these listeners is published.
+func needs(keys ...string) func(t *Target) bool {
+	return func(t *Target) bool { return t.firstOn(keys...) != "" }
+}
+
+// Checks are the checks that apply to a target, in the order of reports.
+func Checks(t *Target) []Check {
+	var all []Check
+	for _, e := range table {
+		if e.applies(t) {
+			all = append(all, e.Check)
+		}
+	}
+	for _, s := range t.Sockets {
+		all = append(all, Check{Name: s.name(), About: aboutSockets, Run: checkSocket(s)})
+	}
+	return all
+}
+
+const (
+	socketFamily = "sockets"
+	aboutSockets = "from inside a consumer: the socket connects and its directory is read-only"
+)
+
+// Catalogue is every check that there is, whether it applies to some target or
+// not. The name sockets.<consumer>.<socket> stands for one check each.
+func Catalogue() []Check {
+	var all []Check
+	for _, e := range table {
+		all = append(all, e.Check)
+	}
+	return append(all, Check{Name: socketFamily + ".<consumer>.<socket>", About: aboutSockets})
+}
+
+// NameError says which names select no check.
+type NameError struct {
+	Names []string
+}
+
+// Error names them all.
+func (e *NameError) Error() string {
+	quoted := make([]string, len(e.Names))
+	for i, n := range e.Names {
+		quoted[i] = fmt.Sprintf("%q", n)
+	}
+	return "no check is called " + strings.Join(quoted, " or ")
+}
+
+// Hint says where the names are.
+func (e *NameError) Hint() string { return "`mailstack probe --list` shows the names" }
+
+// CheckNames returns a *NameError for the names in Options.Only that can never
+// select a check.
+func CheckNames(only []string) error {
+	var unknown []string
+	for _, p := range only {
+		known := slices.ContainsFunc(table, func(e entry) bool { return matches(e.Name, p) }) ||
+			p == socketFamily || strings.HasPrefix(p, socketFamily+".")
+		if !known {
+			unknown = append(unknown, p)
+		}
+	}
+	if unknown != nil {
+		return &NameError{unknown}
+	}
+	return nil
+}

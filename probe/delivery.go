@@ -1,0 +1,157 @@
+package probe
+
+import (
+	"context"
+	"errors"
+	"regexp"
+	"time"
+)
+
+// A delivery check sends one message to the probe's own account, finds it by
+// IMAP and by POP3, and removes it. Its steps are accepted, imap, pop3 and
+// removed; imap and pop3 count from the step before.
+type delivery struct {
+	t      *Target
+	tr     *Trace
+	check  string
+	marker marker
+	ack    string // what the server said when it took the message
+	copies int    // the most that were seen at once
+}
+
+// checkDelivery makes the check. keys are the listeners to send by, the best
+// first; from is the envelope sender, with login meaning the account's own
+// address after a login.
+func checkDelivery(check string, login bool, keys ...string) Func {
+	return func(ctx context.Context, t *Target, tr *Trace) error {
+		if err := t.needAccount(); err != nil {
+			return err
+		}
+		now := time.Now()
+		deadline, ok := ctx.Deadline()
+		if !ok {
+			deadline = now.Add(DefaultTimeout)
+		}
+		d := &delivery{t: t, tr: tr, check: check, marker: newMarker(deadline)}
+		err := tr.step(ctx, "accepted", func() error { return d.send(ctx, login, t.firstOn(keys...)) })
+		if err != nil {
+			return err
+		}
+		// The last part of the time belongs to the removal.
+		look, cancel := context.WithDeadline(ctx, deadline.Add(-min(time.Second, time.Until(deadline)/4)))
+		defer cancel()
+		return d.follow(ctx, look)
+	}
+}
+
+func (d *delivery) send(ctx context.Context, login bool, key string) error {
+	l, err := connectAny(ctx, d.t, d.tr.quiet(), key, withTLS)
+	if err != nil {
+		return err
+	}
+	defer l.close()
+	// On port 25 nobody may claim a hosted address, and the null sender has the
+	// merit that a bounce of the probe's mail goes nowhere.
+	from := ""
+	if login {
+		from = d.t.User
+		if err := l.authenticate(ctx, d.t.User, d.t.Password); err != nil {
+			return err
+		}
+	}
+	message := d.marker.message(d.t, d.check, time.Now())
+	err = l.tr.step(ctx, "send", func() error {
+		d.ack, err = l.session.(*smtpSession).deliver(from, d.t.User, message)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return l.leave(ctx)
+}
+
+// follow looks for the message until look ends and removes it before ctx ends.
+func (d *delivery) follow(ctx, look context.Context) error {
+	imapKey, pop3Key := d.t.firstOn("imaps", "imap"), d.t.firstOn("pop3s", "pop3")
+	var errs []error
+	var inbox *imapMailbox
+	if imapKey != "" {
+		err := d.tr.step(ctx, "imap", func() (err error) {
+			if inbox, err = openInbox(ctx, d.t, d.tr.quiet(), imapKey); err != nil {
+				return err
+			}
+			return d.await(ctx, look, func() (int, error) { return inbox.count(ctx, d.marker.token) })
+		})
+		errs = append(errs, err)
+	}
+	if inbox != nil {
+		defer inbox.l.close()
+	}
+	usable := inbox != nil && (errs[0] == nil || isKind(errs[0], KindLost) || isKind(errs[0], KindQueued))
+	if pop3Key != "" && look.Err() == nil {
+		err := d.tr.step(ctx, "pop3", func() error {
+			return d.await(ctx, look, func() (int, error) {
+				return lookByPOP3(ctx, d.t, d.tr.quiet(), pop3Key, d.marker.token, imapKey == "")
+			})
+		})
+		errs = append(errs, err)
+	}
+	if usable {
+		errs = append(errs, d.tr.step(ctx, "removed", func() error { return d.remove(ctx, inbox) }))
+	}
+	if d.copies > 1 {
+		errs = append(errs, failf(KindDuplicate, "%d copies", d.copies))
+	}
+	return errors.Join(errs...)
+}
+
+// await asks count until it finds a message or look ends.
+func (d *delivery) await(ctx, look context.Context, count func() (int, error)) error {
+	for pause := 10 * time.Millisecond; ; pause = min(2*pause, 500*time.Millisecond) {
+		n, err := count()
+		if d.copies = max(d.copies, n); err != nil || n > 0 {
+			return err
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-look.Done():
+			timer.Stop()
+			return d.missing(ctx)
+		}
+	}
+}
+
+// queuedAs finds Postfix's queue id in its acknowledgement.
+var queuedAs = regexp.MustCompile(`queued as ([0-9A-Za-z]+)`)
+
+// missing tells a message that is late from one that is lost.
+func (d *delivery) missing(ctx context.Context) error {
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return ctx.Err()
+	}
+	ack := printable(d.ack)
+	id := queuedAs.FindStringSubmatch(d.ack)
+	if d.t.Queued == nil || id == nil {
+		return failf(KindLost, "accepted (%s), not seen since; whether it is still in the queue is not known", ack)
+	}
+	queued, err := d.t.Queued(ctx, id[1])
+	switch {
+	case err != nil:
+		return failf(KindLost, "accepted (%s), not seen since; the queue could not be read: %s", ack, printable(err.Error()))
+	case queued:
+		return failf(KindQueued, "queue id %s", id[1])
+	}
+	return failf(KindLost, "accepted (%s), and neither in the mailbox nor in the queue", ack)
+}
+
+// remove deletes the message, and what earlier runs left, and counts once
+// more: a second copy may have come after the first was seen.
+func (d *delivery) remove(ctx context.Context, inbox *imapMailbox) error {
+	copies, err := inbox.sweep(ctx, d.marker.token)
+	if err != nil {
+		return err
+	}
+	d.copies = max(d.copies, copies)
+	return inbox.l.leave(ctx)
+}

@@ -1,0 +1,188 @@
+package probe
+
+import (
+	"bytes"
+	"context"
+	"strings"
+	"time"
+
+	"github.com/emersion/go-imap/v2"
+)
+
+// imapMailbox is the probe's INBOX, selected.
+type imapMailbox struct {
+	l *link
+	s *imapSession
+	t *Target
+}
+
+func openInbox(ctx context.Context, t *Target, tr *Trace, key string) (*imapMailbox, error) {
+	l, err := connectAny(ctx, t, tr, key, withTLS)
+	if err != nil {
+		return nil, err
+	}
+	m := &imapMailbox{l: l, s: l.session.(*imapSession), t: t} // key is an IMAP listener
+	err = l.authenticate(ctx, t.User, t.Password)
+	if err == nil {
+		err = l.tr.step(ctx, "select", func() error {
+			_, err := m.s.Select("INBOX", nil).Wait()
+			return m.s.failure(err)
+		})
+	}
+	if err != nil {
+		l.close()
+		return nil, err
+	}
+	return m, nil
+}
+
+// count is the number of messages with a token. The search only finds
+// candidates; see sweep.
+func (m *imapMailbox) count(ctx context.Context, token string) (int, error) {
+	uids, err := m.search(ctx, token)
+	return len(uids), err
+}
+
+func (m *imapMailbox) search(ctx context.Context, value string) ([]imap.UID, error) {
+	var uids []imap.UID
+	err := m.l.tr.step(ctx, "search", func() error {
+		// A search alone need not see what came since the last command.
+		if err := m.s.Noop().Wait(); err != nil {
+			return m.s.failure(err)
+		}
+		data, err := m.s.UIDSearch(&imap.SearchCriteria{
+			Header: []imap.SearchCriteriaHeaderField{{Key: markerField, Value: value}},
+		}, nil).Wait()
+		if err != nil {
+			return m.s.failure(err)
+		}
+		uids = data.AllUIDs()
+		return nil
+	})
+	return uids, err
+}
+
+// maxSweep bounds how many messages one run removes; the next takes the rest.
+const maxSweep = 200
+
+// sweep removes the messages with the token and those of runs that are over,
+// and returns how many had the token. What does not carry the probe's own
+// signature is not touched.
+func (m *imapMailbox) sweep(ctx context.Context, token string) (copies int, err error) {
+	found, err := m.search(ctx, "") // the field is there, whatever it says
+	if err != nil || len(found) == 0 {
+		return 0, err
+	}
+	found = found[max(0, len(found)-maxSweep):]
+	err = m.l.tr.step(ctx, "remove", func() error {
+		var ours imap.UIDSet
+		if ours, copies, err = m.verify(imap.UIDSetNum(found...), token); err != nil || len(ours) == 0 {
+			return err
+		}
+		return m.expunge(ours)
+	})
+	return copies, err
+}
+
+// verify picks the messages that this package has signed, and whose run is this
+// one or over.
+func (m *imapMailbox) verify(found imap.UIDSet, token string) (ours imap.UIDSet, copies int, err error) {
+	section := &imap.FetchItemBodySection{
+		Specifier: imap.PartSpecifierHeader, HeaderFields: []string{markerField}, Peek: true,
+	}
+	messages, err := m.s.Fetch(found, &imap.FetchOptions{
+		UID: true, BodySection: []*imap.FetchItemBodySection{section},
+	}).Collect()
+	if err != nil {
+		return nil, 0, m.s.failure(err)
+	}
+	now := time.Now()
+	for _, message := range messages {
+		header := bytes.ReplaceAll(message.FindBodySection(section), []byte("\r\n"), []byte("\n"))
+		mark, ok := markerIn(m.t, strings.Split(string(header), "\n"))
+		if !ok || message.UID == 0 || (mark.token != token && !mark.stale(now)) {
+			continue
+		}
+		ours.AddNum(message.UID)
+		if mark.token == token {
+			copies++
+		}
+	}
+	return ours, copies, nil
+}
+
+// expunge removes these messages and no others: a plain EXPUNGE would take
+// every message that anybody has marked as deleted.
+func (m *imapMailbox) expunge(uids imap.UIDSet) error {
+	if caps := m.s.Caps(); !caps.Has(imap.CapUIDPlus) && !caps.Has(imap.CapIMAP4rev2) {
+		return failf(KindAnswer, "the server has no UID EXPUNGE, so the message stays")
+	}
+	err := m.s.Store(uids, &imap.StoreFlags{
+		Op: imap.StoreFlagsAdd, Silent: true, Flags: []imap.Flag{imap.FlagDeleted},
+	}, nil).Close()
+	if err != nil {
+		return m.s.failure(err)
+	}
+	return m.s.failure(m.s.UIDExpunge(uids).Close())
+}
+
+// maxTop bounds how many messages are looked at by POP3, the newest first.
+const maxTop = 50
+
+// lookByPOP3 is 1 if the message with the token can be read by POP3, else 0.
+// Each look is a session: POP3 shows a mailbox as it was at the login. With
+// remove it also does what sweep does, for a server without IMAP.
+func lookByPOP3(ctx context.Context, t *Target, tr *Trace, key, token string, remove bool) (int, error) {
+	l, err := connectAny(ctx, t, tr, key, withTLS)
+	if err != nil {
+		return 0, err
+	}
+	defer l.close()
+	if err := l.authenticate(ctx, t.User, t.Password); err != nil {
+		return 0, err
+	}
+	s := l.session.(*pop3Session) // key is a POP3 listener
+	found := 0
+	err = l.tr.step(ctx, "top", func() error {
+		found, err = s.find(t, token, remove)
+		return err
+	})
+	switch {
+	case isKind(err, KindClosed), isKind(err, KindAnswer):
+		// Another run has just removed one of the messages that this session
+		// lists: look again.
+		return 0, nil
+	case err != nil:
+		return 0, err
+	}
+	return found, l.leave(ctx)
+}
+
+func (s *pop3Session) find(t *Target, token string, remove bool) (found int, err error) {
+	last, err := s.stat()
+	if err != nil {
+		return 0, err
+	}
+	for n := last; n > max(0, last-maxTop); n-- {
+		header, err := s.header(n)
+		if err != nil {
+			return 0, err
+		}
+		m, ours := markerIn(t, header)
+		if !ours {
+			continue
+		}
+		if m.token == token {
+			found++
+		}
+		if !remove && found > 0 {
+			break
+		}
+		if remove && (m.token == token || m.stale(time.Now())) {
+			if _, err := s.command("DELE %d", n); err != nil {
+				return 0, err
+			}
+		}
+	}
+	return found, nil
+}

@@ -1,0 +1,162 @@
+// Package probe checks a mail server the way its users use it: it logs in on
+// every published port, tries what must be refused, sends a message to itself
+// and finds it again, and reports each as one check with its time.
+//
+// The package speaks the mail protocols and nothing else. What it has to know
+// about containers, databases and files is handed to it in a Target, as values
+// and as functions to call. It reads no configuration and resolves no name: it
+// dials the addresses it is given and verifies the certificate against the
+// name that it is given.
+//
+// Nothing here outlives its deadline, whatever the server does: see Run.
+package probe
+
+import (
+	"context"
+	"crypto/x509"
+	"net/netip"
+	"time"
+)
+
+// Target is one mail server and what is known about it.
+type Target struct {
+	// Stack is the name that reports carry.
+	Stack string
+	// Hostname is the name that the certificate must be valid for. It is never
+	// resolved.
+	Hostname string
+	// Addresses are the published host addresses. An unspecified address
+	// (0.0.0.0, ::) is dialled as the loopback address of its family.
+	Addresses []netip.Addr
+	// Ports by configuration key: smtp, submission, submissions, imap, imaps,
+	// pop3, pop3s, managesieve. A listener that is absent or 0 is off, and its
+	// checks are not run.
+	Ports map[string]uint16
+	// Roots verify the served certificate; nil means the system's.
+	Roots *x509.CertPool
+	// Fingerprint is the SHA-256 of the leaf certificate on disk (its DER form)
+	// in hexadecimal, with or without colons. Empty: not known, not compared.
+	Fingerprint string
+
+	// User is the probe's own account, which is also its address. Empty:
+	// checks that need a login are reported as not run.
+	User     string
+	Password Secret
+	// Confined says that User may send mail to nobody but itself; that is then
+	// checked too.
+	Confined bool
+
+	// Sockets are the sockets to look at from inside their consumers.
+	Sockets []SocketCheck
+	// Database runs one query over the shared socket, from the host. Nil: the
+	// check is not run.
+	Database func(ctx context.Context) error
+	// Queued says whether the mail server still holds the message that it
+	// acknowledged under queueID. It tells a late message from a lost one. Nil:
+	// nobody can be asked.
+	Queued func(ctx context.Context, queueID string) (bool, error)
+}
+
+// Secret is a string that does not print itself.
+type Secret string
+
+const redacted = "[redacted]"
+
+// String hides the secret.
+func (Secret) String() string { return redacted }
+
+// GoString hides the secret from %#v.
+func (Secret) GoString() string { return redacted }
+
+// MarshalText hides the secret from JSON and its like.
+func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+
+// Func does one check. It returns nil, or the failures it met (see Failure;
+// several are joined with errors.Join). It records its steps in tr as it goes,
+// so that a check that is still running at the deadline can say where it was.
+type Func func(ctx context.Context, t *Target, tr *Trace) error
+
+// Check is one thing that can be checked, under a name that never changes.
+type Check struct {
+	Name  string
+	About string // one line, for people
+	Run   Func
+
+	first bool // waits for a server's delay by design: to be started before the others
+}
+
+// Options say how to run checks. The zero value runs all of them.
+type Options struct {
+	// Only are names of checks, or of families: "refusal" means every check
+	// whose name starts with "refusal.". Empty means all. See CheckNames.
+	Only []string
+	// Timeout bounds the whole run; 0 means DefaultTimeout.
+	Timeout time.Duration
+	// Slow is how long a step may take before its check is a warning; 0 means
+	// half of Timeout.
+	Slow time.Duration
+	// Late is how long a message may be on its way before that is a warning; 0
+	// means half of Timeout.
+	Late time.Duration
+}
+
+// DefaultTimeout is the time of a whole run: what monitoring systems allow a
+// plugin (10 s, https://www.monitoring-plugins.org/doc/guidelines.html).
+const DefaultTimeout = 10 * time.Second
+
+func (o Options) withDefaults() Options {
+	if o.Timeout <= 0 {
+		o.Timeout = DefaultTimeout
+	}
+	if o.Slow <= 0 {
+		o.Slow = o.Timeout / 2
+	}
+	if o.Late <= 0 {
+		o.Late = o.Timeout / 2
+	}
+	return o
+}
+
+// dialAddress is where to connect for a published address.
+func dialAddress(a netip.Addr) netip.Addr {
+	a = a.Unmap()
+	switch {
+	case a == netip.IPv4Unspecified():
+		return netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	case a == netip.IPv6Unspecified():
+		return netip.IPv6Loopback()
+	}
+	return a
+}
+
+// endpoints are the addresses at which a listener is published, each once.
+func (t *Target) endpoints(key string) []netip.AddrPort {
+	port := t.Ports[key]
+	if port == 0 {
+		return nil
+	}
+	var all []netip.AddrPort
+	seen := make(map[netip.Addr]bool)
+	for _, a := range t.Addresses {
+		a = dialAddress(a)
+		if seen[a] {
+			continue
+		}
+		seen[a] = true
+		all = append(all, netip.AddrPortFrom(a, port))
+	}
+	return all
+}
+
+// on says whether a listener can be reached at all.
+func (t *Target) on(key string) bool { return len(t.endpoints(key)) > 0 }
+
+// firstOn is the first of these listeners that is published, or "".
+func (t *Target) firstOn(keys ...string) string {
+	for _, k := range keys {
+		if t.on(k) {
+			return k
+		}
+	}
+	return ""
+}

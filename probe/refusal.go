@@ -1,0 +1,246 @@
+package probe
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+)
+
+// wrongPassword is no account's password. It is the same in every run: servers
+// that slow down guessing count different wrong passwords, not a repeated one.
+const wrongPassword Secret = "mailstack-probe-wrong-password"
+
+// Addresses that are nobody's here. The domains are reserved for examples
+// (RFC 2606), and no check goes further than RCPT with them.
+const (
+	outsideRecipient = "mailstack-probe@example.com"
+	outsideSender    = "mailstack-probe@example.org"
+)
+
+// attempt is something that must be refused.
+type attempt struct {
+	name string // the step
+	try  func(ctx context.Context, t *Target, tr *Trace) error
+}
+
+// plan says what to attempt at a target, and whether that applies to it.
+type plan func(t *Target) (a attempt, applies bool)
+
+// refusals runs attempts side by side and joins what they found.
+func refusals(plans ...plan) Func {
+	return func(ctx context.Context, t *Target, tr *Trace) error {
+		var (
+			wg   sync.WaitGroup
+			errs = make([]error, len(plans))
+		)
+		for i, p := range plans {
+			a, applies := p(t)
+			if !applies {
+				continue
+			}
+			wg.Go(func() {
+				errs[i] = tr.step(ctx, a.name, func() error { return a.try(ctx, t, tr.quiet()) })
+			})
+		}
+		wg.Wait()
+		return errors.Join(errs...)
+	}
+}
+
+// wrongPasswordAt is refused with the code for a wrong password, by the first
+// of these listeners that is on.
+func wrongPasswordAt(keys ...string) plan {
+	return func(t *Target) (attempt, bool) {
+		key := t.firstOn(keys...)
+		return attempt{"wrong password", func(ctx context.Context, t *Target, tr *Trace) error {
+			l, err := connectAny(ctx, t, tr, key, withTLS)
+			if err != nil {
+				return err
+			}
+			defer l.close()
+			err = l.tr.step(ctx, "wrong password", func() error {
+				return judgeWrongPassword(l.login(t.someUser(), wrongPassword))
+			})
+			if err != nil {
+				return err
+			}
+			return l.leave(ctx)
+		}}, key != ""
+	}
+}
+
+func judgeWrongPassword(err error) error {
+	var f *Failure
+	switch {
+	case err == nil:
+		return failf(KindInsecure, "logged in with a wrong password")
+	case errors.As(err, &f) && f.Kind == KindCredentials:
+		return nil
+	case errors.As(err, &f) && f.Kind == KindAnswer:
+		return failf(KindAnswer, "a wrong password is refused without the code for it: %s", f.Detail)
+	}
+	return err
+}
+
+// clearLoginAt is refused by a listener that has STARTTLS, before STARTTLS.
+func clearLoginAt(key string) plan {
+	return func(t *Target) (attempt, bool) {
+		return attempt{"login before TLS", func(ctx context.Context, t *Target, tr *Trace) error {
+			l, err := connectAny(ctx, t, tr, key, inClear)
+			if err != nil {
+				return err
+			}
+			defer l.close()
+			err = l.tr.step(ctx, "login before TLS", func() error { return l.loginInClear(t.someUser()) })
+			if err != nil {
+				return err
+			}
+			return l.leave(ctx)
+		}}, t.on(key)
+	}
+}
+
+// someUser is a user name to be refused with.
+func (t *Target) someUser() string {
+	if t.User != "" {
+		return t.User
+	}
+	return "mailstack-probe@" + t.Hostname
+}
+
+// smtpAttempt is something that an SMTP listener must refuse.
+func smtpAttempt(name string, keys []string, sec security, try func(t *Target, s *smtpSession) error) plan {
+	return func(t *Target) (attempt, bool) {
+		key := t.firstOn(keys...)
+		return attempt{name, func(ctx context.Context, t *Target, tr *Trace) error {
+			l, err := connectAny(ctx, t, tr, key, sec)
+			if err != nil {
+				return err
+			}
+			defer l.close()
+			s := l.session.(*smtpSession) // these keys are SMTP listeners
+			if err := l.tr.step(ctx, name, func() error { return try(t, s) }); err != nil {
+				return err
+			}
+			return l.leave(ctx)
+		}}, key != ""
+	}
+}
+
+var (
+	port25        = []string{"smtp"}
+	submissionTLS = []string{"submissions", "submission"}
+	refuseIMAP    = refusals(wrongPasswordAt("imaps", "imap"), clearLoginAt("imap"))
+	refusePOP3    = refusals(wrongPasswordAt("pop3s", "pop3"), clearLoginAt("pop3"))
+	refuseSieve   = refusals(wrongPasswordAt("managesieve"), clearLoginAt("managesieve"))
+	refuseSMTP    = refusals(
+		smtpAttempt("login without TLS", port25, inClear, noAuth),
+		smtpAttempt("login", port25, withTLS, noAuth),
+		smtpAttempt("relay", port25, withTLS, noRelay),
+		when(canLogIn, smtpAttempt("sender", port25, withTLS, noHostedSender)),
+	)
+	refuseSubmission = refusals(
+		wrongPasswordAt("submissions", "submission"),
+		clearLoginAt("submission"),
+		smtpAttempt("relay", submissionTLS, withTLS, noRelay),
+		when(canLogIn, smtpAttempt("sender", submissionTLS, withTLS, noForeignSender)),
+		when(canLogIn, smtpAttempt("null sender", submissionTLS, withTLS, noNullSender)),
+		when(isConfined, smtpAttempt("recipient", submissionTLS, withTLS, noOutsideRecipient)),
+	)
+)
+
+// when leaves a plan out of a run against some targets.
+func when(applies func(t *Target) bool, p plan) plan {
+	return func(t *Target) (attempt, bool) {
+		a, ok := p(t)
+		return a, ok && applies(t)
+	}
+}
+
+func canLogIn(t *Target) bool   { return t.needAccount() == nil }
+func isConfined(t *Target) bool { return t.Confined && canLogIn(t) }
+
+// noAuth: AUTH is neither offered nor taken.
+func noAuth(t *Target, s *smtpSession) error {
+	if mechanisms, ok := s.extensions["AUTH"]; ok {
+		return failf(KindInsecure, "AUTH %s is offered on a port that has no logins", printable(mechanisms))
+	}
+	return s.authRefused(t.someUser())
+}
+
+// noRelay: mail for elsewhere is not taken from somebody who has not logged in,
+// however the address is written. Only a 2xx is an open relay: what is refused
+// for now has been refused.
+func noRelay(t *Target, s *smtpSession) error {
+	box, domain, _ := strings.Cut(outsideRecipient, "@")
+	for _, to := range []string{
+		outsideRecipient,
+		box + "%" + domain + "@" + t.Hostname,      // the percent hack
+		domain + "!" + box,                         // a UUCP path
+		"@" + t.Hostname + ":" + outsideRecipient,  // a source route
+		`"` + outsideRecipient + `"@` + t.Hostname, // quoted
+		outsideRecipient + "@" + t.Hostname,        // two domains
+	} {
+		r, err := s.offer(outsideSender, to)
+		if err != nil {
+			return err
+		}
+		if r.taken() {
+			return failf(KindInsecure, "open relay: mail to <%s> is taken: %s", to, r)
+		}
+	}
+	return nil
+}
+
+// noHostedSender: nobody claims a local address on port 25, where there are no
+// logins.
+func noHostedSender(t *Target, s *smtpSession) error {
+	r, err := s.offer(t.User, t.User)
+	if err == nil && r.taken() {
+		err = failf(KindInsecure, "mail from the hosted address <%s> is taken without login: %s", t.User, r)
+	}
+	return err
+}
+
+// noForeignSender: after login, no address but one's own.
+func noForeignSender(t *Target, s *smtpSession) error {
+	if err := s.login(t.User, t.Password); err != nil {
+		return err
+	}
+	_, domain, _ := strings.Cut(t.User, "@")
+	for _, from := range []string{"postmaster@" + domain, "nobody-at-all@" + domain, outsideSender} {
+		r, err := s.offer(from, t.User)
+		if err != nil {
+			return err
+		}
+		if r.taken() {
+			return failf(KindInsecure, "%s may send as <%s>: %s", t.User, from, r)
+		}
+	}
+	return nil
+}
+
+// noNullSender: bounces come from servers, not from users.
+func noNullSender(t *Target, s *smtpSession) error {
+	if err := s.login(t.User, t.Password); err != nil {
+		return err
+	}
+	r, err := s.offer("", t.User)
+	if err == nil && r.taken() {
+		err = failf(KindInsecure, "the null sender is taken after login: %s", r)
+	}
+	return err
+}
+
+// noOutsideRecipient: the probe's account mails nobody but itself.
+func noOutsideRecipient(t *Target, s *smtpSession) error {
+	if err := s.login(t.User, t.Password); err != nil {
+		return err
+	}
+	r, err := s.offer(t.User, outsideRecipient)
+	if err == nil && r.taken() {
+		err = failf(KindInsecure, "the probe's account can mail <%s>: %s", outsideRecipient, r)
+	}
+	return err
+}

@@ -1,0 +1,124 @@
+package probe
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Status is how a check, or a whole run, ended. Its number is the exit code
+// that monitoring plugins use for it.
+type Status int
+
+// The states of the plugin guidelines
+// (https://www.monitoring-plugins.org/doc/guidelines.html).
+const (
+	OK Status = iota
+	Warning
+	Critical
+	Unknown
+)
+
+// String is the word that JSON uses: ok, warning, critical, unknown.
+func (s Status) String() string {
+	switch s {
+	case OK:
+		return "ok"
+	case Warning:
+		return "warning"
+	case Critical:
+		return "critical"
+	case Unknown:
+		return "unknown"
+	}
+	return fmt.Sprintf("status(%d)", int(s))
+}
+
+// MarshalText is String.
+func (s Status) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText reads what MarshalText wrote.
+func (s *Status) UnmarshalText(text []byte) error {
+	for _, known := range []Status{OK, Warning, Critical, Unknown} {
+		if known.String() == string(text) {
+			*s = known
+			return nil
+		}
+	}
+	return fmt.Errorf("parse status %q: not one of ok, warning, critical, unknown", text)
+}
+
+// ExitCode is the process exit code for the status: 0, 1, 2 or 3.
+func (s Status) ExitCode() int { return int(s) }
+
+// worse orders states as the plugins do: what is known to be broken outranks
+// what could not be looked at.
+func (s Status) worse(than Status) bool {
+	rank := [...]int{OK: 0, Unknown: 1, Warning: 2, Critical: 3}
+	return rank[s] > rank[than]
+}
+
+// Step is one timed part of a check.
+type Step struct {
+	Name     string // "connect", "login"
+	Address  string // "127.0.0.1:993" where the check looks at several, else ""
+	Duration time.Duration
+	Done     bool // false: it was cut off
+}
+
+// Result is the outcome of one check.
+type Result struct {
+	Name     string
+	Status   Status
+	Duration time.Duration
+	Reason   string // why it is not ok, one line; "" when it is
+	Hint     string // what to do about it, one line, or ""
+	Steps    []Step
+	// Failures are the reasons as values, the first being the one that Hint is
+	// about.
+	Failures []*Failure
+}
+
+// Report is the outcome of a run.
+type Report struct {
+	Stack    string
+	Status   Status // the worst of Checks; Unknown when there are none
+	Duration time.Duration
+	Checks   []Result // in the order of Checks, whatever finished first
+}
+
+func newReport(stack string, results []Result, took time.Duration) Report {
+	r := Report{Stack: stack, Checks: results, Duration: took}
+	if len(results) == 0 {
+		r.Status = Unknown
+	}
+	for _, c := range results {
+		if c.Status.worse(r.Status) {
+			r.Status = c.Status
+		}
+	}
+	return r
+}
+
+// newResult judges what a check returned.
+func newResult(name string, err error, steps []Step, took time.Duration) Result {
+	r := Result{Name: name, Duration: took, Steps: steps, Failures: failuresOf(err)}
+	for _, f := range r.Failures {
+		if s := f.Kind.Status(); s.worse(r.Status) {
+			r.Status = s
+		}
+	}
+	// The worst failure is the one to read about first.
+	for i, f := range r.Failures {
+		if f.Kind.Status() == r.Status {
+			copy(r.Failures[1:i+1], r.Failures[:i])
+			r.Failures[0] = f
+			break
+		}
+	}
+	if len(r.Failures) > 0 {
+		r.Reason = strings.Join(reasonsOf(r.Failures), "; ")
+		r.Hint = r.Failures[0].Hint()
+	}
+	return r
+}

@@ -1,0 +1,79 @@
+package probe
+
+import (
+	"context"
+)
+
+// SocketCheck is one socket, to be looked at from inside a consumer of it.
+type SocketCheck struct {
+	Consumer string // the service that connects: "postfix"
+	Socket   string // the socket's name: "dovecot/lmtp"
+	// Look looks without touching anything.
+	Look func(ctx context.Context) (SocketView, error)
+}
+
+// SocketView is a socket as its consumer sees it. Its JSON form is what
+// mailstack-sockets prints in a container.
+type SocketView struct {
+	Socket  string `json:"socket"`
+	Mount   string `json:"mount"`   // ro, rw or none
+	Connect string `json:"connect"` // "ok" or the name of an error number, "ECONNREFUSED"
+	Unlink  string `json:"unlink"`  // error name of unlinking a random name that is not there
+}
+
+// name is the name of the check.
+func (s SocketCheck) name() string { return "sockets." + s.Consumer + "." + s.Socket }
+
+func checkSocket(s SocketCheck) Func {
+	return func(ctx context.Context, _ *Target, tr *Trace) error {
+		return tr.step(ctx, "look", func() error {
+			view, err := s.Look(ctx)
+			if err != nil {
+				if ctx.Err() != nil {
+					return ctx.Err()
+				}
+				return &Failure{
+					Kind: KindNotRun, Detail: printable(err.Error()), Err: err,
+					Advice: "the look is taken from inside " + s.Consumer + ": is it running? `mailstack status`",
+				}
+			}
+			return judgeSocket(s, view)
+		})
+	}
+}
+
+// judgeSocket: read-only is known twice, from the mount's flags and from the
+// kernel's answer to an unlink that could do no harm. It looks at the file
+// system before it looks for the name, so that is EROFS even though the name is
+// not there.
+func judgeSocket(s SocketCheck, v SocketView) error {
+	switch {
+	case v.Mount == "none":
+		return failf(KindSocket, "its directory is not mounted in %s", s.Consumer)
+	case v.Mount != "ro":
+		return failf(KindSocket, "its directory is mounted %s in %s, must be ro", printable(v.Mount), s.Consumer)
+	case v.Unlink != "EROFS":
+		return failf(KindSocket, "unlink in its directory gives %s in %s, must be EROFS", printable(v.Unlink), s.Consumer)
+	}
+	switch v.Connect {
+	case "ok":
+		return nil
+	case "ENOENT":
+		return &Failure{Kind: KindSocket, Detail: "it does not exist", Advice: "the service that listens there is not up: `mailstack status`"}
+	case "ECONNREFUSED":
+		return &Failure{Kind: KindSocket, Detail: "nobody listens on it", Advice: "the service that listens there has died: `mailstack status`"}
+	case "EACCES":
+		return &Failure{Kind: KindSocket, Detail: s.Consumer + " may not connect to it", Advice: "its owner or mode are wrong; `mailstack up` restarts what is not as planned"}
+	}
+	return failf(KindSocket, "connecting gives %s", printable(v.Connect))
+}
+
+func checkDatabase(ctx context.Context, t *Target, tr *Trace) error {
+	return tr.step(ctx, "query", func() error {
+		err := t.Database(ctx)
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		return &Failure{Kind: KindBackend, Detail: printable(err.Error()), Err: err}
+	})
+}

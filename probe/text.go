@@ -1,0 +1,107 @@
+package probe
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"time"
+	"unicode/utf8"
+)
+
+// TextOptions say how people want to read a report.
+type TextOptions struct {
+	Verbose bool // show the steps
+	Colour  bool // colour the marks, for a terminal
+}
+
+// marks by Status, with the colour that a terminal gives them (ECMA-48).
+var marks = [...]struct{ mark, colour string }{
+	OK:       {"✓", "32"},
+	Warning:  {"!", "33"},
+	Critical: {"✗", "31"},
+	Unknown:  {"?", "35"},
+}
+
+// WriteText writes a report for people: one line a check with its time, under
+// those that are not ok the reason and what to do, and a last line that sums
+// up.
+func (r Report) WriteText(w io.Writer, o TextOptions) error {
+	b := bufio.NewWriter(w)
+	width := 0
+	for _, c := range r.Checks {
+		width = max(width, utf8.RuneCountInString(c.Name))
+	}
+	for _, c := range r.Checks {
+		fmt.Fprintf(b, "%s %-*s  %s\n", o.mark(c.Status), width, c.Name, seconds(c.Duration))
+		for _, reason := range reasonsOf(c.Failures) {
+			fmt.Fprintf(b, "    %s\n", reason)
+		}
+		if c.Hint != "" {
+			fmt.Fprintf(b, "    hint: %s\n", c.Hint)
+		}
+		if o.Verbose {
+			writeSteps(b, c.Steps)
+		}
+	}
+	fmt.Fprintln(b, r.Summary())
+	return b.Flush()
+}
+
+func (o TextOptions) mark(s Status) string {
+	m := marks[s]
+	if !o.Colour {
+		return m.mark
+	}
+	return "\x1b[" + m.colour + "m" + m.mark + "\x1b[0m"
+}
+
+func writeSteps(w io.Writer, steps []Step) {
+	names := stepNames(steps)
+	width := 0
+	for _, name := range names {
+		width = max(width, utf8.RuneCountInString(name))
+	}
+	for i, s := range steps {
+		cut := ""
+		if !s.Done {
+			cut = "  cut off"
+		}
+		fmt.Fprintf(w, "      %-*s  %s%s\n", width, names[i], seconds(s.Duration), cut)
+	}
+}
+
+// stepNames are the steps' names, with the address where there are several.
+func stepNames(steps []Step) []string {
+	addresses := make(map[string]bool)
+	for _, s := range steps {
+		addresses[s.Address] = true
+	}
+	names := make([]string, len(steps))
+	for i, s := range steps {
+		names[i] = s.Name
+		if len(addresses) > 1 && s.Address != "" {
+			names[i] += "@" + s.Address
+		}
+	}
+	return names
+}
+
+// seconds is a duration as reports show it.
+func seconds(d time.Duration) string { return fmt.Sprintf("%6.3f s", d.Seconds()) }
+
+// Summary is the report in one line.
+func (r Report) Summary() string {
+	count := make(map[Status]int)
+	for _, c := range r.Checks {
+		count[c.Status]++
+	}
+	took := fmt.Sprintf("%.1f s", r.Duration.Seconds())
+	switch {
+	case len(r.Checks) == 0:
+		return "no check was run"
+	case r.Status == OK:
+		return fmt.Sprintf("all %d checks passed in %s", len(r.Checks), took)
+	}
+	return fmt.Sprintf("of %d checks %d passed, %d failed, %d warned, %d not known, in %s",
+		len(r.Checks), count[OK], count[Critical], count[Warning], count[Unknown], took)
+}

@@ -1,0 +1,84 @@
+package probe
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+)
+
+// Trace records the steps of one check while it runs.
+type Trace struct {
+	rec  *record // nil: a trace that labels errors and records nothing
+	addr string
+}
+
+// record is the part that all traces of one check share.
+type record struct {
+	mu    sync.Mutex
+	steps []Step
+	began []time.Time
+}
+
+func newTrace() *Trace { return &Trace{rec: new(record)} }
+
+// at is the same trace for one address of several: steps and errors carry it.
+func (tr *Trace) at(addr string) *Trace { return &Trace{rec: tr.rec, addr: addr} }
+
+// quiet is a trace whose steps only name the place of an error.
+func (tr *Trace) quiet() *Trace { return &Trace{addr: tr.addr} }
+
+// step does f under a name, times it, and returns its error as a Failure that
+// knows the step and the address.
+func (tr *Trace) step(ctx context.Context, name string, f func() error) error {
+	if tr.rec == nil {
+		return classify(ctx, tr.addr, name, f())
+	}
+	tr.rec.mu.Lock()
+	i := len(tr.rec.steps)
+	tr.rec.steps = append(tr.rec.steps, Step{Name: name, Address: tr.addr})
+	tr.rec.began = append(tr.rec.began, time.Now())
+	tr.rec.mu.Unlock()
+
+	err := f()
+
+	tr.rec.mu.Lock()
+	tr.rec.steps[i].Duration = time.Since(tr.rec.began[i])
+	tr.rec.steps[i].Done = true
+	tr.rec.mu.Unlock()
+	return classify(ctx, tr.addr, name, err)
+}
+
+// snapshot is the steps so far. Those that still run have the time they have
+// taken up to now.
+func (tr *Trace) snapshot() []Step {
+	tr.rec.mu.Lock()
+	defer tr.rec.mu.Unlock()
+	steps := make([]Step, len(tr.rec.steps))
+	copy(steps, tr.rec.steps)
+	for i := range steps {
+		if !steps[i].Done {
+			steps[i].Duration = time.Since(tr.rec.began[i])
+		}
+	}
+	return steps
+}
+
+// cutOff are failures for the steps that were still running when nobody could
+// wait for them any longer.
+func cutOff(ctx context.Context, steps []Step) error {
+	kind := KindTimeout
+	if errors.Is(ctx.Err(), context.Canceled) {
+		kind = KindInterrupted
+	}
+	var all []error
+	for _, s := range steps {
+		if !s.Done {
+			all = append(all, &Failure{Kind: kind, Addr: s.Address, Step: s.Name})
+		}
+	}
+	if all == nil {
+		return &Failure{Kind: kind}
+	}
+	return errors.Join(all...)
+}

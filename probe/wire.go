@@ -1,0 +1,176 @@
+package probe
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"encoding/hex"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"strings"
+)
+
+const (
+	// maxLine bounds one line of an answer, in bytes with its CRLF. SMTP allows
+	// 512 and IMAP clients are advised to take 8192 (RFC 7162, section 4).
+	maxLine = 8192
+	// maxRead bounds everything that one connection may send, in bytes. The
+	// probe's mailbox is nearly empty, so a megabyte is a server run wild.
+	maxRead = 1 << 20
+	// maxLines bounds an answer of several lines that has no end.
+	maxLines = 5000
+)
+
+// wire is a connection to the server under test. Whatever the other end does,
+// it is bounded in time (the context closes it), in line length and in bytes.
+type wire struct {
+	raw    net.Conn // below TLS
+	conn   net.Conn // raw, or TLS over it
+	r      *bufio.Reader
+	disarm func() bool
+}
+
+// dial connects, in the step "connect".
+func dial(ctx context.Context, tr *Trace, addr netip.AddrPort) (*wire, error) {
+	w := new(wire)
+	err := tr.step(ctx, "connect", func() error {
+		var d net.Dialer
+		conn, err := d.DialContext(ctx, "tcp", addr.String())
+		if err != nil {
+			return err
+		}
+		w.raw = &boundedConn{Conn: conn, left: maxRead}
+		w.use(w.raw)
+		// The mail libraries take no context and set deadlines of their own;
+		// closing the connection ends every read and write they wait in.
+		w.disarm = context.AfterFunc(ctx, func() { conn.Close() })
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return w, nil
+}
+
+func (w *wire) use(conn net.Conn) {
+	w.conn = conn
+	w.r = bufio.NewReaderSize(conn, maxLine)
+}
+
+// close drops the connection at once. It never waits.
+func (w *wire) close() {
+	w.disarm()
+	w.raw.Close()
+}
+
+// hangUp ends a connection whose dialogue is over: TLS says goodbye, so that
+// the server has nothing to log. The context still bounds it.
+func (w *wire) hangUp() {
+	w.conn.Close()
+}
+
+// secure does the TLS handshake, in the step "tls", and compares the served
+// certificate with the one on disk.
+func (w *wire) secure(ctx context.Context, tr *Trace, t *Target) error {
+	return tr.step(ctx, "tls", func() error { return w.handshake(ctx, t) })
+}
+
+func (w *wire) handshake(ctx context.Context, t *Target) error {
+	// Bytes that came before the handshake would be read as if they had been
+	// encrypted: the flaw behind CVE-2011-0411.
+	if w.r.Buffered() > 0 {
+		return failf(KindTLS, "the server sent more in the clear after it had agreed to TLS")
+	}
+	conn := tls.Client(w.raw, &tls.Config{
+		RootCAs:    t.Roots,
+		ServerName: t.Hostname,
+		MinVersion: tls.VersionTLS12,
+	})
+	if err := conn.HandshakeContext(ctx); err != nil {
+		if kind := kindOf(err); kind == KindClosed || kind == KindGarbage {
+			return &Failure{Kind: KindTLS, Detail: closedIn("the handshake", err), Err: err}
+		}
+		return err
+	}
+	w.use(conn)
+	return compareFingerprint(conn.ConnectionState(), t.Fingerprint)
+}
+
+// closedIn describes how a connection ended inside something.
+func closedIn(where string, err error) string {
+	if detail := detailOf(err); detail != "" {
+		return detail
+	}
+	return "the server closed the connection in " + where
+}
+
+func compareFingerprint(state tls.ConnectionState, want string) error {
+	want = strings.ToLower(strings.ReplaceAll(want, ":", ""))
+	if want == "" {
+		return nil
+	}
+	sum := sha256.Sum256(state.PeerCertificates[0].Raw)
+	if got := hex.EncodeToString(sum[:]); got != want {
+		return failf(KindCertificate, "served %.16s…, on disk %.16s…", got, want)
+	}
+	return nil
+}
+
+// readLine reads one line without its CRLF. A bare LF, a control character, a
+// line that is too long or one that ends in the middle is an error.
+func (w *wire) readLine() (string, error) {
+	line, err := w.readRaw()
+	if err != nil {
+		return "", err
+	}
+	if i := bytes.IndexFunc(line, func(r rune) bool { return r < ' ' && r != '\t' }); i >= 0 {
+		return "", failf(KindGarbage, "control character in %q", printable(string(line)))
+	}
+	return string(line), nil
+}
+
+// readRaw is readLine for lines of a message, which may hold anything. The
+// slice is valid until the next read.
+func (w *wire) readRaw() ([]byte, error) {
+	line, err := w.r.ReadSlice('\n')
+	switch {
+	case errors.Is(err, bufio.ErrBufferFull):
+		return nil, failf(KindGarbage, "line of more than %d bytes", maxLine)
+	case err != nil && len(line) > 0 && kindOf(err) == KindClosed:
+		return nil, &Failure{Kind: KindClosed, Detail: "in the middle of a line: " + printable(string(line)), Err: err}
+	case err != nil:
+		return nil, err
+	}
+	if !bytes.HasSuffix(line, []byte("\r\n")) {
+		return nil, failf(KindGarbage, "line not ended by CRLF: %q", printable(string(line)))
+	}
+	return line[:len(line)-2], nil
+}
+
+// writeLine sends one line.
+func (w *wire) writeLine(line string) error {
+	_, err := io.WriteString(w.conn, line+"\r\n")
+	return err
+}
+
+// boundedConn is a connection that can be read for so many bytes and no more.
+type boundedConn struct {
+	net.Conn
+	left int
+}
+
+func (c *boundedConn) Read(p []byte) (int, error) {
+	if c.left <= 0 {
+		return 0, failf(KindGarbage, "more than %d bytes of answer", maxRead)
+	}
+	if len(p) > c.left {
+		p = p[:c.left]
+	}
+	n, err := c.Conn.Read(p)
+	c.left -= n
+	return n, err
+}
