@@ -1,0 +1,60 @@
+package docker_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"mailstack/docker"
+	"mailstack/stack"
+)
+
+// newNetwork makes a network that is removed when the test ends.
+func newNetwork(t *testing.T, engine *docker.Engine) string {
+	t.Helper()
+	name := prefix + randomName()
+	if err := engine.CreateNetwork(t.Context(), name, map[string]string{stack.LabelStack: name}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		defer cancel()
+		if err := engine.RemoveNetwork(ctx, name); err != nil {
+			t.Error(err)
+		}
+	})
+	return name
+}
+
+func TestNetworks(t *testing.T) {
+	engine := connect(t)
+	name := newNetwork(t, engine)
+	want := stack.Network{Name: name, Driver: "bridge", Labels: map[string]string{stack.LabelStack: name}}
+
+	got, err := engine.Network(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want.ID = got.ID
+	if diff := cmp.Diff(want, got); diff != "" || got.ID == "" {
+		t.Error(diff)
+	}
+	listed, err := engine.Networks(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]stack.Network{want}, listed); diff != "" {
+		t.Error(diff)
+	}
+	if err := engine.CreateNetwork(t.Context(), name, nil); !errors.Is(err, stack.ErrConflict) {
+		t.Errorf("second network of the same name: %v", err)
+	}
+	if err := engine.CreateNetwork(t.Context(), name[:len(name)-1], nil); err != nil {
+		t.Errorf("network whose name is part of another's: %v", err)
+	} else if err := engine.RemoveNetwork(t.Context(), name[:len(name)-1]); err != nil {
+		t.Error(err)
+	}
+}
