@@ -1,0 +1,222 @@
+-- Passwords and mailboxes for Dovecot, from MariaDB, one query per lookup.
+--
+-- Why not "passdb sql": its connection pool multiplies the delay between two
+-- attempts to reconnect by five, up to half an hour, and keeps a lookup waiting
+-- for 60 seconds when it has no connection (src/lib-sql/driver-sqlpool.c, both
+-- constants). A login during an outage has to get its temporary failure within
+-- five seconds, and one after the outage has to work. Here each lookup opens a
+-- connection, asks and closes it: about a millisecond over a Unix socket, paid
+-- only where the cache has no answer, and there is no state that an outage
+-- could spoil.
+--
+-- It runs in the auth-worker processes, several at once, as the user dovecot.
+
+local SOCKET <const> = "/socket/mysql/mysqld.sock"
+local SECRET <const> = "/run/mailstack/secret/database"
+local MAIL <const> = "/var/vmail"
+
+-- A server that takes the connection and then says nothing (stopped, or stuck
+-- on its disk) costs this many seconds.
+local CONNECT_SECONDS <const> = 2
+
+-- A worker that has just waited that long fails its next lookups at once, so
+-- that a queue of logins does not add up the waits.
+local REST_SECONDS <const> = 1
+
+local auth = dovecot.auth
+local password
+local rest_until = 0
+
+-- Reads the secret while the process is still root. Both auth and auth-worker
+-- come through here when they start.
+function script_init()
+  local file, err = io.open(SECRET)
+  if file == nil then
+    error("read database password: " .. err)
+  end
+  password = file:read("l")
+  file:close()
+  if password == nil or password == "" or password:find("[{}]") then
+    error("read database password: " .. SECRET .. " is empty or holds a brace")
+  end
+  return 0
+end
+
+-- What a connection is made of is one string because that is the only way to
+-- hand the client library a timeout through luasql. Braces quote a value.
+local function connect()
+  local luasql = require("luasql.mysql")
+  local options = string.format(
+    "socket={%s};user={dovecot};password={%s};database={mail};connect-timeout=%d;" ..
+    "default-character-set=utf8mb4;init-command={SET max_statement_time=%d}",
+    SOCKET, password, CONNECT_SECONDS, CONNECT_SECONDS)
+  return luasql.mysql():connect("", nil, nil, options)
+end
+
+-- Runs one query, made by build(quote), and returns its rows, or nil and what
+-- went wrong. No row is an empty table: it says "there is no such thing", and
+-- only a server that has answered may say so.
+local function query(build)
+  if os.time() < rest_until then
+    return nil, "the database did not answer a moment ago"
+  end
+  local began = os.time()
+  local connection, err = connect()
+  if connection == nil then
+    if os.time() - began >= CONNECT_SECONDS then
+      rest_until = os.time() + REST_SECONDS
+    end
+    return nil, err
+  end
+  local ok, rows, failure = pcall(function()
+    local function quote(text)
+      return "'" .. connection:escape(text) .. "'"
+    end
+    local cursor, problem = connection:execute(build(quote))
+    if cursor == nil then
+      return nil, problem
+    end
+    local found = {}
+    local row = cursor:fetch({}, "a")
+    while row do
+      found[#found + 1] = row
+      row = cursor:fetch({}, "a")
+    end
+    cursor:close()
+    return found
+  end)
+  connection:close()
+  if not ok then
+    return nil, rows
+  end
+  return rows, failure
+end
+
+-- split returns local part and domain of an address that an account can have,
+-- or nil. Everything stored is ASCII (domains as A-labels), and both parts
+-- become names of directories, so a slash, a leading dot, a space, a control
+-- character or a byte above 127 is nobody's and is not worth a query.
+local function split(address)
+  local localpart, domain = address:match("^([%w!#$&'*+=?^_`{|}~-][%w!#$&'*+=?^_`{|}~.-]*)@([%w-][%w.-]*)$")
+  if localpart == nil or #address > 320 then
+    return nil
+  end
+  return localpart, domain
+end
+
+-- mailbox returns what Dovecot needs to know of an account's mail store. uid
+-- and gid are the same for everybody and stand in the configuration.
+local function mailbox(address, quota_bytes, prefix)
+  local localpart, domain = split(address)
+  return {
+    [prefix .. "home"] = MAIL .. "/" .. domain .. "/" .. localpart,
+    [prefix .. "quota_storage_size"] = quota_bytes .. "B",
+  }
+end
+
+-- The protocol is part of the key because Postfix gets another user name than
+-- the rest. The address comes first: "doveadm auth cache flush" compares it.
+function auth_passdb_get_cache_key()
+  return "%{user}\t%{protocol}"
+end
+
+-- auth_password_verify checks a password. Because the hash is not handed back,
+-- Dovecot caches a fast digest of the password that was right, in memory, and a
+-- slow hash is paid for once per password instead of once per login.
+function auth_password_verify(request, given)
+  local address = request.user
+  if split(address) == nil then
+    return auth.PASSDB_RESULT_USER_UNKNOWN, "no such account"
+  end
+  local rows, err = query(function(quote)
+    return "SELECT password, generation, quota_bytes, enabled FROM account WHERE address = " .. quote(address)
+  end)
+  if rows == nil then
+    return auth.PASSDB_RESULT_INTERNAL_FAILURE, err
+  end
+  local account = rows[1]
+  if account == nil or account.password == nil then
+    return auth.PASSDB_RESULT_USER_UNKNOWN, "no such account"
+  end
+  local verified, problem = request:password_verify(account.password, given)
+  if verified < 0 or (problem or ""):find("^Unknown scheme") then
+    request:log_error("the stored hash is of no use: " .. tostring(problem))
+    return auth.PASSDB_RESULT_SCHEME_NOT_AVAILABLE, "unusable hash"
+  end
+  if verified == 0 then
+    return auth.PASSDB_RESULT_PASSWORD_MISMATCH, "wrong password"
+  end
+  -- Only who knows the password learns that the account is disabled.
+  if account.enabled ~= "1" then
+    return auth.PASSDB_RESULT_USER_DISABLED, "account is disabled"
+  end
+  if request.protocol == "smtp" then
+    -- The generation grows with every change of the account. Postfix compares
+    -- it at each message and ends a submission session that is out of date.
+    return auth.PASSDB_RESULT_OK, { user = address .. "#" .. account.generation }
+  end
+  return auth.PASSDB_RESULT_OK, mailbox(address, account.quota_bytes, "userdb_")
+end
+
+-- follow is the query that quota-status needs: Postfix asks at RCPT, before it
+-- expands aliases, and a full mailbox behind an alias has to be refused there
+-- too. It walks from an address over aliases (and where there is none, the
+-- domain's catch-all) as long as each has exactly one target, to an account.
+-- With several targets there is no single answer, and none is given.
+local function follow(address)
+  local function only_target(of)
+    return "(SELECT IF(COUNT(*) = 1, REGEXP_REPLACE(MAX(target), '[+][^@]*@', '@'), '') " ..
+      "FROM alias WHERE alias.address = " .. of .. " HAVING COUNT(*) > 0)"
+  end
+  return "WITH RECURSIVE hop (address, depth) AS (" ..
+    "SELECT CAST(" .. address .. " AS CHAR(320) CHARACTER SET utf8mb4) COLLATE utf8mb4_bin, 0 UNION ALL " ..
+    "SELECT CAST(COALESCE(" .. only_target("hop.address") .. ", " ..
+    only_target("CONCAT('@', SUBSTRING_INDEX(hop.address, '@', -1))") .. ", '') AS CHAR(320) CHARACTER SET utf8mb4) " ..
+    "COLLATE utf8mb4_bin, depth + 1 " ..
+    "FROM hop WHERE depth < 8 AND hop.address <> '' " ..
+    "AND NOT EXISTS (SELECT 1 FROM account WHERE account.address = hop.address)) " ..
+    "SELECT account.address, account.quota_bytes FROM hop JOIN account ON account.address = hop.address LIMIT 1"
+end
+
+-- auth_userdb_lookup finds the mailbox for LMTP, quota-status and doveadm (a
+-- login brings it along). A disabled account still takes mail in. Nothing of
+-- this is cached: a removed account is gone with the next RCPT.
+function auth_userdb_lookup(request)
+  local address = request.user
+  if split(address) == nil then
+    return auth.USERDB_RESULT_USER_UNKNOWN, "no such account"
+  end
+  local rows, err = query(function(quote)
+    if request.protocol == "quota-status" then
+      return follow(quote(address))
+    end
+    return "SELECT address, quota_bytes FROM account WHERE address = " .. quote(address)
+  end)
+  if rows == nil then
+    return auth.USERDB_RESULT_INTERNAL_FAILURE, err
+  end
+  local account = rows[1]
+  if account == nil or split(account.address) == nil then
+    return auth.USERDB_RESULT_USER_UNKNOWN, "no such account"
+  end
+  local fields = mailbox(account.address, account.quota_bytes, "")
+  if account.address ~= address then
+    fields.user = account.address
+  end
+  return auth.USERDB_RESULT_OK, fields
+end
+
+-- auth_userdb_iterate lists every account, for doveadm -A.
+function auth_userdb_iterate()
+  local rows, err = query(function()
+    return "SELECT address FROM account ORDER BY address"
+  end)
+  if rows == nil then
+    error(err)
+  end
+  local addresses = {}
+  for _, row in ipairs(rows) do
+    addresses[#addresses + 1] = row.address
+  end
+  return addresses
+end
