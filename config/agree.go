@@ -45,7 +45,7 @@ func (r *reading) agreeOwnStack() {
 			case r.isSet(own.key):
 				r.refuse(own.key, fmt.Sprintf("%q is the demonstration's: allowed is one of its own for %s", own.value, c.Hostname))
 			default:
-				r.refuse(own.key, fmt.Sprintf("not set: %s needs name, postmaster and data.dir of its own", c.Hostname), "hostname")
+				r.refuse(own.key, fmt.Sprintf("not set, and %q is the demonstration's: %s needs name, postmaster and data.dir of its own", own.demo, c.Hostname), "hostname")
 			}
 		}
 	case r.ok("name", "data.dir") && c.Name != demo.Name && c.Data.Dir == demo.Data.Dir:

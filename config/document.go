@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/BurntSushi/toml"
 )
@@ -43,15 +45,30 @@ func parseDocument(data []byte) (*document, *Problem) {
 }
 
 func syntaxProblem(err error) *Problem {
+	problem := &Problem{Line: 1, Message: "not TOML: " + oneLine(err.Error())}
 	var parse toml.ParseError
 	if errors.As(err, &parse) {
-		line := parse.Position.Line
-		if strings.Contains(parse.Message, `'\n'`) { // the parser has counted that line end
-			line--
+		problem.Message = "not TOML: " + oneLine(parse.Message)
+		problem.Line = parse.Position.Line
+		if strings.Contains(problem.Message, `\n'`) { // the parser has counted that line end
+			problem.Line--
 		}
-		return &Problem{Line: max(line, 1), Message: "not TOML: " + parse.Message}
+		problem.Line = max(problem.Line, 1)
 	}
-	return &Problem{Line: 1, Message: "not TOML: " + err.Error()}
+	return problem
+}
+
+// oneLine spells control characters out: the parser quotes them as they are.
+func oneLine(s string) string {
+	var b strings.Builder
+	for _, r := range s {
+		if unicode.IsControl(r) {
+			b.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
+			continue
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
 }
 
 // add files what a table holds, tables within it included.

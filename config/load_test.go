@@ -212,3 +212,42 @@ func TestEditDistance(t *testing.T) {
 		}
 	}
 }
+
+// Whatever a file holds, it is a valid configuration or has problems that name
+// lines of it, one line each; and what is valid survives being written.
+func FuzzParse(f *testing.F) {
+	files, err := filepath.Glob("testdata/*/*.toml")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		c, err := Parse("fuzz", data)
+		if err == nil {
+			again, err := Parse("fuzz", Render(*c))
+			if err != nil {
+				t.Fatalf("rendered: %v", err)
+			}
+			same(t, *c, *again)
+			return
+		}
+		var problems *Problems
+		if !errors.As(err, &problems) {
+			t.Fatal(err)
+		}
+		if got := strings.Count(err.Error(), "\n") + 1; got != len(problems.List) {
+			t.Errorf("%d lines for %d problems:\n%v", got, len(problems.List), err)
+		}
+		for _, p := range problems.List {
+			if p.Line < 1 || p.Line > strings.Count(string(data), "\n")+1 || p.Message == "" {
+				t.Errorf("%+v", p)
+			}
+		}
+	})
+}
