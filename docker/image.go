@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/moby/moby/api/types/jsonstream"
@@ -81,11 +82,21 @@ func (e *Engine) RemoveImage(ctx context.Context, ref string) error {
 // compressed with gzip, bzip2 or xz.
 func (e *Engine) ImportImage(ctx context.Context, ref string, rootfs io.Reader) error {
 	doing := "import image " + ref
-	answer, err := e.client.ImageImport(ctx, client.ImageImportSource{Source: rootfs, SourceName: "-"}, ref, client.ImageImportOptions{})
+	// Imported without a name, and named when it is whole: an engine with
+	// containerd's image store (seen on 28.5) leaves the name on the torso of an
+	// import that failed.
+	answer, err := e.client.ImageImport(ctx, client.ImageImportSource{Source: rootfs, SourceName: "-"}, "", client.ImageImportOptions{})
 	if err != nil {
 		return e.fail(doing, err)
 	}
-	if err := readMessages(ctx, answer, func(jsonstream.Message) {}); err != nil {
+	var id string
+	if err := readMessages(ctx, answer, func(m jsonstream.Message) { id = cmp.Or(m.Status, id) }); err != nil {
+		return e.fail(doing, err)
+	}
+	if !strings.HasPrefix(id, "sha256:") {
+		return wrap(doing, fmt.Errorf("the engine ended with %q instead of an image ID", id))
+	}
+	if _, err := e.client.ImageTag(ctx, client.ImageTagOptions{Source: id, Target: ref}); err != nil {
 		return e.fail(doing, err)
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -122,14 +123,31 @@ func TestBuildEndsWithContext(t *testing.T) {
 	}
 }
 
-func TestImportOfNoTar(t *testing.T) {
+// TestImportFails: what is not a whole root file system gets no name.
+func TestImportFails(t *testing.T) {
 	engine := connect(t)
-	ref := prefix + randomName() + ":1"
-	if err := engine.ImportImage(t.Context(), ref, strings.NewReader("this is no tar")); err == nil {
-		t.Error("no error")
+	whole, err := tarOf(map[string][]byte{"file": bytes.Repeat([]byte("x"), 1<<20)})
+	if err != nil {
+		t.Fatal(err)
 	}
-	if _, err := engine.Image(t.Context(), ref); !errors.Is(err, stack.ErrNotFound) {
-		t.Errorf("the image: %v", err)
+	broken := errors.New("disk on fire")
+	for name, rootfs := range map[string]io.Reader{
+		"no tar":   strings.NewReader("this is no tar"),
+		"cut off":  bytes.NewReader(whole[:len(whole)/2]),
+		"unread":   io.MultiReader(bytes.NewReader(whole[:len(whole)/2]), brokenReader{broken}),
+		"no start": brokenReader{broken},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ref := prefix + randomName() + ":1"
+			if err := engine.ImportImage(t.Context(), ref, rootfs); err == nil {
+				t.Error("no error")
+			} else if name[0] == 'u' && !errors.Is(err, broken) {
+				t.Errorf("error %v does not carry its cause", err)
+			}
+			if _, err := engine.Image(t.Context(), ref); !errors.Is(err, stack.ErrNotFound) {
+				t.Errorf("the image: %v", err)
+			}
+		})
 	}
 }
 
