@@ -163,11 +163,13 @@ func detailIn(err error) string {
 	return printable(err.Error())
 }
 
-// replayConn is a connection of which something was read already.
+// replayConn is a connection of which something was read already. It also
+// bounds the length of a line, which the library does not.
 type replayConn struct {
 	net.Conn
 	ahead  *bytes.Reader // is read first
 	rest   io.Reader     // the buffer above Conn
+	line   int           // bytes since the last line's end
 	failed atomic.Pointer[error]
 }
 
@@ -176,6 +178,11 @@ func (c *replayConn) Read(p []byte) (int, error) {
 		return c.ahead.Read(p)
 	}
 	n, err := c.rest.Read(p)
+	if end := bytes.LastIndexByte(p[:n], '\n'); end >= 0 {
+		c.line = n - end - 1
+	} else if c.line += n; c.line > maxLine {
+		err = failf(KindGarbage, "line of more than %d bytes", maxLine)
+	}
 	if err != nil {
 		c.failed.CompareAndSwap(nil, &err)
 	}

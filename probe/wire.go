@@ -151,8 +151,13 @@ func (w *wire) readRaw() ([]byte, error) {
 	return line[:len(line)-2], nil
 }
 
-// writeLine sends one line.
+// writeLine sends one line. What the server has said unasked before it is an
+// error: it would be taken for the answer.
 func (w *wire) writeLine(line string) error {
+	if n := w.r.Buffered(); n > 0 {
+		unasked, _ := w.r.Peek(n)
+		return failf(KindGarbage, "said unasked: %q", printable(string(unasked)))
+	}
 	_, err := io.WriteString(w.conn, line+"\r\n")
 	return err
 }
