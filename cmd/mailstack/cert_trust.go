@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"mailstack/certs"
+)
+
+type trustOptions struct {
+	print, remove bool
+	root          string
+}
+
+func newCertTrustCmd(a *app) *cobra.Command {
+	var opts trustOptions
+	cmd := &cobra.Command{
+		Use:   "trust",
+		Short: "Make this system trust the stack's own CA",
+		Long: "trust puts the certificate of the stack's own CA into the trust store of this\n" +
+			"Debian or Ubuntu system, so that programs here accept the mail server's\n" +
+			"certificate. The CA can vouch for the stack's own names only. For other machines\n" +
+			"and telephones, --print writes it in PEM form. Firefox, Thunderbird and Java keep\n" +
+			"stores of their own: import the printed file there.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.certTrust(cmd.Context(), opts)
+		},
+	}
+	cmd.Flags().BoolVar(&opts.print, "print", false, "print the CA's certificate and change nothing")
+	cmd.Flags().BoolVar(&opts.remove, "remove", false, "undo it")
+	cmd.MarkFlagsMutuallyExclusive("print", "remove")
+	cmd.Flags().StringVar(&opts.root, "root", "/", "`DIR` of the system to change")
+	_ = cmd.Flags().MarkHidden("root") // for tests; it fails only for a flag that is not there
+	return cmd
+}
+
+func (a *app) certTrust(ctx context.Context, opts trustOptions) error {
+	cfg, err := a.config()
+	if err != nil {
+		return err
+	}
+	store := certs.TrustStore{Root: opts.root, Stack: cfg.Name}
+	if !opts.print && opts.root == "/" && os.Geteuid() != 0 {
+		return hinted(errors.New("change the system's trust store: that takes root"), "sudo mailstack cert trust")
+	}
+	if opts.remove {
+		change, err := store.Remove(ctx)
+		if err != nil {
+			return err
+		}
+		return a.printChange(change, "removed", "was not there: nothing to do", "")
+	}
+	authority, err := certs.AuthorityPEM(layout(cfg).CADir())
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return hinted(fmt.Errorf("stack %s has no CA yet: %w", cfg.Name, err), "mailstack up")
+	case errors.Is(err, fs.ErrPermission):
+		return hinted(err, "run it as root: sudo mailstack …")
+	case err != nil:
+		return err
+	}
+	if opts.print {
+		_, err := a.Stdout.Write(authority)
+		return err
+	}
+	change, err := store.Add(ctx, authority)
+	if err != nil {
+		return err
+	}
+	return a.printChange(change, "wrote", "is trusted already: nothing to do", "undo it with: mailstack cert trust --remove")
+}
+
+// printChange tells exactly what was done.
+func (a *app) printChange(change certs.Change, verb, nothing, undo string) error {
+	if change.Command == "" {
+		_, err := fmt.Fprintf(a.Stdout, "%s %s\n", change.File, nothing)
+		return err
+	}
+	fmt.Fprintf(a.Stdout, "%s %s\nran %s\n", verb, change.File, change.Command)
+	if change.Output != "" {
+		fmt.Fprintf(a.Stderr, "%s\n", change.Output)
+	}
+	if undo == "" {
+		return nil
+	}
+	_, err := fmt.Fprintln(a.Stdout, undo)
+	return err
+}
