@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -163,6 +164,9 @@ func TestHardening(t *testing.T) {
 		if !strings.Contains(status, want) {
 			t.Errorf("the process lacks %q:\n%s", want, status)
 		}
+	}
+	if limits := run(t, engine, spec.Name, "show", "/proc/1/limits"); !regexp.MustCompile(`Max open files +16384 +16384 `).MatchString(limits) {
+		t.Errorf("limits:\n%s", limits)
 	}
 	for path, want := range map[string]int{"/rw/file": 0, "/tmp/file": 0, "/file": 1, "/ro/other": 1} {
 		result, err := engine.Exec(t.Context(), spec.Name, stack.ExecSpec{Command: []string{"/box", "write", path}})

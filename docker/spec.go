@@ -22,9 +22,17 @@ const (
 	defaultLogFiles = 3
 )
 
+// openFiles is every container's limit of open files. Left alone it is the
+// engine's: 2^30 from a systemd unit with LimitNOFILE=infinity, which Docker's
+// had up to version 24, and daemons that size tables by it took gigabytes
+// (https://github.com/docker-library/mysql/issues/579). Not more than an engine
+// without CAP_SYS_RESOURCE can be expected to have itself: it cannot raise it.
+const openFiles = 16384
+
 // createOptions says in the engine's words what spec asks for, and adds what
 // every container has: no capability but those asked for, no way to gain
-// privileges, a read-only root file system, rotated logs, no swap.
+// privileges, a read-only root file system, rotated logs, no swap, the same limit
+// of open files on every host.
 //
 // The engine's own defaults that are relied upon and left alone: its seccomp
 // and AppArmor profiles, the masked and read-only paths of /proc and /sys, the
@@ -68,6 +76,7 @@ func resources(spec stack.ContainerSpec) container.Resources {
 		// not account swap the engine drops this with a warning, on cgroup v1
 		// (swapaccount=0) as on v2. It must not be set without a limit.
 		MemorySwap: spec.MemoryBytes,
+		Ulimits:    []*container.Ulimit{{Name: "nofile", Soft: openFiles, Hard: openFiles}},
 	}
 	if spec.PidsLimit > 0 {
 		r.PidsLimit = &spec.PidsLimit

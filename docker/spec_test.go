@@ -137,7 +137,10 @@ func TestSpecIsTranslated(t *testing.T) {
 		CapDrop: []string{"ALL"}, CapAdd: []string{"CHOWN", "SETUID"},
 		SecurityOpt: []string{"no-new-privileges:true"}, ReadonlyRootfs: true,
 		IpcMode: "private", Init: new(bool),
-		Resources: container.Resources{Memory: 256 << 20, MemorySwap: 256 << 20, PidsLimit: &pids},
+		Resources: container.Resources{
+			Memory: 256 << 20, MemorySwap: 256 << 20, PidsLimit: &pids,
+			Ulimits: []*container.Ulimit{{Name: "nofile", Soft: 16384, Hard: 16384}},
+		},
 	}
 	if diff := cmp.Diff(wantHost, got.HostConfig, comparePorts); diff != "" {
 		t.Error("host config:", diff)
