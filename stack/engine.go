@@ -19,6 +19,10 @@ type Engine interface {
 	Info(ctx context.Context) (EngineInfo, error)
 
 	Image(ctx context.Context, ref string) (Image, error)
+	// Images lists the images that carry a label, whatever its value.
+	Images(ctx context.Context, label string) ([]Image, error)
+	TagImage(ctx context.Context, ref, newRef string) error
+	RemoveImage(ctx context.Context, ref string) error
 	PullImage(ctx context.Context, ref string, progress func(line string)) error
 	// ImportImage makes an image from the tar of a root file system.
 	ImportImage(ctx context.Context, ref string, rootfs io.Reader) error

@@ -7,6 +7,9 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
+
+	"mailstack/config"
+	"mailstack/stack"
 )
 
 // app is what the commands share: the streams, the configuration file, and
@@ -16,12 +19,17 @@ type app struct {
 	Stdout, Stderr io.Writer
 
 	configPath string
+	cfg        *config.Config
+	eng        stack.Engine
 	closers    []func()
 }
 
 // commands lists the commands in the order in which help shows them.
 func (a *app) commands() []*cobra.Command {
 	return []*cobra.Command{
+		newInitCmd(a), newPlanCmd(a), newUpCmd(a), newDownCmd(a), newStatusCmd(a), newLogsCmd(a),
+		newGraphCmd(a), newProbeCmd(a), newMaintainCmd(a), newSystemdCmd(a),
+		newDomainCmd(a), newAccountCmd(a), newAliasCmd(a), newSocketCmd(a), newCertCmd(a),
 		newVersionCmd(a),
 	}
 }

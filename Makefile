@@ -1,0 +1,43 @@
+# make up     a proven mail server on this host (the demonstration, without a mailstack.toml)
+# make test   everything there is to check; needs root and installs what is missing
+VERSION := $(shell git describe --always --dirty 2>/dev/null || echo devel)
+GO      ?= go
+SOURCES := $(shell find . -name '*.go' -not -path './.git/*') $(shell find images -type f) go.mod go.sum
+
+.PHONY: up build test unit lint e2e test-long prepare prepare-test clean
+
+up: prepare build
+	bin/mailstack up
+
+build: bin/mailstack
+
+bin/mailstack: $(SOURCES)
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o $@ ./cmd/mailstack
+
+prepare:
+	scripts/prepare
+
+prepare-test:
+	scripts/prepare test
+
+test: prepare-test lint unit e2e
+
+lint:
+	@unformatted=$$($(GO) tool gofumpt -l .); if [ -n "$$unformatted" ]; then echo "not gofumpt-clean:"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+
+# Everything but the e2e suite.
+unit:
+	$(GO) test -race $$($(GO) list ./... | grep -v '^mailstack/e2e$$')
+
+# Real stacks on the real engine, on loopback, in directories of their own.
+e2e: build
+	$(GO) test -count=1 -timeout 20m -v ./e2e
+
+# What does not fit into make test.
+test-long: prepare-test build
+	$(GO) test -count=1 -timeout 80m -v ./e2e -long
+
+clean:
+	rm -rf bin

@@ -1,0 +1,210 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"mailstack/accounts"
+	"mailstack/config"
+	"mailstack/probe"
+	"mailstack/stack"
+)
+
+// maintenance is what the last maintenance run found. It holds no secret and is
+// kept where everybody may read it.
+type maintenance struct {
+	Schema  int                 `json:"schema"`
+	Stack   string              `json:"stack"`
+	When    time.Time           `json:"when"`
+	Problem []string            `json:"problems"`
+	Updates map[string][]string `json:"updates"` // by service: packages with security updates
+	Probe   json.RawMessage     `json:"probe,omitempty"`
+}
+
+// maintenancePath is below /run: a result must not outlive a reboot.
+func maintenancePath(cfg *config.Config) string {
+	return filepath.Join("/run/mailstack", cfg.Name, "maintenance.json")
+}
+
+func newMaintainCmd(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "maintain",
+		Short: "Do what a good administrator does daily: certificates, updates, a probe",
+		Long: "maintain renews and installs the certificate when it is due, finishes what a\n" +
+			"changed account left open, tries deferred mail again, looks for updates of the\n" +
+			"images' packages, runs the probe and keeps its result. Run it daily; it is cheap\n" +
+			"and safe to repeat. `mailstack systemd` prints a timer for it.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.maintain(cmd.Context()) },
+	}
+}
+
+func (a *app) maintain(ctx context.Context) error {
+	t, err := a.open(ctx)
+	if err != nil {
+		return err
+	}
+	unlock, err := stack.Lock(t.set.Layout, "maintain", time.Now())
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	m := &maintenance{Schema: 1, Stack: t.cfg.Name, When: time.Now().UTC(), Problem: []string{}, Updates: map[string][]string{}}
+	step := func(what string, do func() (string, error)) {
+		said, err := do()
+		if err != nil {
+			m.Problem = append(m.Problem, what+": "+err.Error())
+			said = "✗ " + err.Error()
+		}
+		fmt.Fprintf(a.Stdout, "%-12s %s\n", what, said)
+	}
+	step("certificate", func() (string, error) { return a.maintainCertificate(ctx, t) })
+	step("accounts", func() (string, error) { return a.maintainAccounts(ctx) })
+	step("queue", func() (string, error) {
+		return "deferred mail is tried again", stack.Run(ctx, t.engine, stack.ContainerName(t.cfg.Name, "postfix"), stack.FlushCmd)
+	})
+	step("updates", func() (string, error) { return maintainUpdates(ctx, t, m) })
+	var report probe.Report
+	step("probe", func() (string, error) {
+		if report, err = a.runProbe(ctx); err != nil {
+			return "", err
+		}
+		m.Probe, err = report.MarshalJSON()
+		return report.Status.String(), err
+	})
+	if err := saveMaintenance(t.cfg, m); err != nil {
+		return err
+	}
+	if len(m.Problem) > 0 || report.Status.ExitCode() >= 2 {
+		return fmt.Errorf("maintain stack %s: %d of its steps failed or the probe is red, see above", t.cfg.Name, max(1, len(m.Problem)))
+	}
+	return nil
+}
+
+// maintainCertificate does what the plan would about the certificate and
+// nothing else: maintenance replaces no container.
+func (a *app) maintainCertificate(ctx context.Context, t *target) (string, error) {
+	cause, err := a.certificateTask(t.cfg, t.graph).Due(ctx)
+	if err != nil {
+		return "", err
+	}
+	if cause == "" {
+		return "valid, nothing to do", nil
+	}
+	return "renewed and installed: " + cause, a.installCertificates(ctx)
+}
+
+// installCertificates renews the certificate if it is due, gives it to the
+// services, and lets those that run serve it.
+func (a *app) installCertificates(ctx context.Context) error {
+	t, err := a.open(ctx)
+	if err != nil {
+		return err
+	}
+	task := a.certificateTask(t.cfg, t.graph)
+	if err := task.Do(ctx, func(string) {}); err != nil {
+		return err
+	}
+	for _, service := range task.Before {
+		name := stack.ContainerName(t.cfg.Name, service)
+		c, err := t.engine.Container(ctx, name)
+		if errors.Is(err, stack.ErrNotFound) || err == nil && c.State != "running" {
+			continue // it reads the certificate when it starts
+		}
+		if err != nil {
+			return err
+		}
+		if err := stack.Run(ctx, t.engine, name, stack.ReloadCmd); err != nil {
+			return fmt.Errorf("reload %s: %w", service, err)
+		}
+	}
+	return nil
+}
+
+// maintainAccounts finishes what earlier commands could not.
+func (a *app) maintainAccounts(ctx context.Context) (string, error) {
+	db, done, err := a.database(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer done()
+	sessions, err := a.sessions(ctx)
+	if err != nil {
+		return "", err
+	}
+	ended, err := db.FinishPending(ctx, sessions)
+	if err != nil {
+		return "", err
+	}
+	if ended == 0 {
+		return "nothing pending", nil
+	}
+	return fmt.Sprintf("ended the sessions of %d changed accounts", ended), nil
+}
+
+// maintainUpdates looks for newer packages than the images have.
+func maintainUpdates(ctx context.Context, t *target, m *maintenance) (string, error) {
+	id, err := stack.ReadIdentity(t.set.Layout, secretNames(t.graph), time.Now())
+	if err != nil {
+		return "", err
+	}
+	d, err := stack.NewDesired(t.graph, t.set, id, nil)
+	if err != nil {
+		return "", err
+	}
+	updates, err := stack.Updates(ctx, t.engine, d)
+	if err != nil {
+		return "", err
+	}
+	count := 0
+	for service, list := range updates {
+		m.Updates[service] = list
+		count += len(list)
+	}
+	if count == 0 {
+		return "the images' packages are current", nil
+	}
+	return fmt.Sprintf("%d packages have updates: mailstack up --refresh", count), nil
+}
+
+func saveMaintenance(cfg *config.Config, m *maintenance) error {
+	path := maintenancePath(cfg)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return fmt.Errorf("keep maintenance result: %w", err)
+	}
+	data, err := json.MarshalIndent(m, "", "  ")
+	if err != nil {
+		return fmt.Errorf("keep maintenance result: %w", err)
+	}
+	return stack.WriteFile(path, append(data, '\n'), stack.Owner{Mode: 0o644})
+}
+
+// lastMaintenance reads the last result; nil where there is none.
+func lastMaintenance(cfg *config.Config) (*maintenance, error) {
+	data, err := os.ReadFile(maintenancePath(cfg))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read maintenance result: %w", err)
+	}
+	var m maintenance
+	if err := json.Unmarshal(data, &m); err != nil {
+		return nil, fmt.Errorf("read maintenance result %s: %w", maintenancePath(cfg), err)
+	}
+	return &m, nil
+}
+
+func removeMaintenance(cfg *config.Config) error {
+	return os.RemoveAll(filepath.Dir(maintenancePath(cfg)))
+}
+
+var _ accounts.Sessions = (*dovecotSessions)(nil)

@@ -1,0 +1,46 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"mailstack/config"
+)
+
+// showClientSettings prints what a person types into a mail program.
+func (a *app) showClientSettings(cfg *config.Config) {
+	p := func(format string, args ...any) { fmt.Fprintf(a.Stdout, format, args...) }
+	p("\nSettings for mail programs\n  server     %s%s\n  user name  the whole address\n", cfg.Hostname, reachedAt(cfg))
+	l := cfg.Listen
+	for _, s := range []struct {
+		what string
+		port uint16
+		tls  string
+	}{
+		{"IMAP", l.IMAPS, "TLS"},
+		{"IMAP", l.IMAP, "STARTTLS"},
+		{"POP3", l.POP3S, "TLS"},
+		{"POP3", l.POP3, "STARTTLS"},
+		{"sending", l.Submissions, "TLS"},
+		{"sending", l.Submission, "STARTTLS"},
+		{"filters", l.ManageSieve, "STARTTLS (ManageSieve)"},
+	} {
+		if s.port != 0 {
+			p("  %-9s  port %-5d %s\n", s.what, s.port, s.tls)
+		}
+	}
+	p("  certificate signed by this stack's own authority: `mailstack cert trust` on this host,\n" +
+		"             `mailstack cert trust --print` for others\n")
+}
+
+// reachedAt says where the name leads on a loopback stack, which no DNS knows.
+func reachedAt(cfg *config.Config) string {
+	if !cfg.Loopback() {
+		return ""
+	}
+	var addresses []string
+	for _, a := range cfg.Listen.Addresses {
+		addresses = append(addresses, a.String())
+	}
+	return " (" + strings.Join(addresses, ", ") + ")"
+}

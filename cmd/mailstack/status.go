@@ -1,0 +1,391 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"mailstack/accounts"
+	"mailstack/certs"
+	"mailstack/stack"
+)
+
+// status is what `mailstack status` shows, and its JSON form.
+type status struct {
+	Schema      int              `json:"schema"`
+	Stack       string           `json:"stack"`
+	Hostname    string           `json:"hostname"`
+	Status      string           `json:"status"` // ok, warning, critical
+	Problems    []string         `json:"problems"`
+	Services    []statusService  `json:"services"`
+	Sockets     []statusSocket   `json:"sockets"`
+	Certificate *certStatus      `json:"certificate"`
+	Accounts    *int             `json:"accounts"`     // null: the database did not answer
+	Queue       *int             `json:"queue"`        // null: Postfix did not answer
+	Disks       []stack.DiskFree `json:"disks"`        // one for each volume with a path
+	Maintained  *time.Time       `json:"maintained"`   // last maintenance run
+	Pending     map[string]int   `json:"updates"`      // packages with updates, by service
+	ProbeStatus string           `json:"probe_status"` // of the last maintenance run
+}
+
+type statusService struct {
+	Service  string       `json:"service"`
+	State    string       `json:"state"`
+	Health   string       `json:"health"`
+	Since    *time.Time   `json:"since"`
+	Restarts int          `json:"restarts"`
+	Image    string       `json:"image"`
+	Built    *time.Time   `json:"image_built"`
+	Ports    []statusPort `json:"ports"`
+}
+
+type statusPort struct {
+	Address string `json:"address"`
+	Port    uint16 `json:"port"`
+	Name    string `json:"name"`
+}
+
+type statusSocket struct {
+	Socket   string `json:"socket"`
+	Consumer string `json:"consumer"`
+	Mount    string `json:"mount"` // ro, rw or missing
+}
+
+type certStatus struct {
+	NotAfter time.Time `json:"not_after"`
+	DaysLeft float64   `json:"days_left"`
+	Names    []string  `json:"names"`
+}
+
+func newStatusCmd(a *app) *cobra.Command {
+	var format string
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Show services, sockets, ports, certificate, accounts, queue and disk",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := checkFormat(format); err != nil {
+				return err
+			}
+			s, err := a.status(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if format == "json" {
+				return a.printJSON(s)
+			}
+			return a.printStatus(s)
+		},
+	}
+	addFormat(cmd, &format)
+	return cmd
+}
+
+func (a *app) status(ctx context.Context) (*status, error) {
+	cfg, err := a.config()
+	if err != nil {
+		return nil, err
+	}
+	g, err := stack.NewGraph(stack.Catalog())
+	if err != nil {
+		return nil, err
+	}
+	e, err := a.engine(ctx)
+	if err != nil {
+		return nil, err
+	}
+	containers, err := e.Containers(ctx, cfg.Name)
+	if err != nil {
+		return nil, err
+	}
+	s := &status{
+		Schema: 1, Stack: cfg.Name, Hostname: cfg.Hostname, Problems: []string{}, Services: []statusService{},
+		Sockets: []statusSocket{}, Pending: map[string]int{},
+	}
+	byService := map[string]stack.Container{}
+	for _, c := range containers {
+		if c.Name == stack.ContainerName(cfg.Name, c.Labels[stack.LabelService]) {
+			byService[c.Labels[stack.LabelService]] = c
+		}
+	}
+	for _, service := range g.Services {
+		if err := s.addService(ctx, e, service, byService[service.Name]); err != nil {
+			return nil, err
+		}
+	}
+	for _, edge := range g.Edges() {
+		s.addSocket(edge, byService[edge.Consumer])
+	}
+	s.addCertificate(layout(cfg), certs.Names{Hostname: cfg.Hostname, Aliases: cfg.Aliases})
+	if len(containers) > 0 {
+		s.addAccounts(ctx, a)
+		s.addQueue(ctx, e, byService["postfix"].Name)
+	}
+	s.Disks = stack.Disks(layout(cfg), g)
+	for _, d := range s.Disks {
+		if d.FreeShare < 0.05 {
+			s.critical("the disk of %s is nearly full: %.0f %% free", d.Volume, d.FreeShare*100)
+		}
+	}
+	m, err := lastMaintenance(cfg)
+	if err != nil {
+		return nil, err
+	}
+	s.addMaintenance(m, byService)
+	if s.Status == "" {
+		s.Status = "ok"
+	}
+	return s, nil
+}
+
+func (s *status) critical(format string, args ...any) {
+	s.Status = "critical"
+	s.Problems = append(s.Problems, fmt.Sprintf(format, args...))
+}
+
+func (s *status) warning(format string, args ...any) {
+	if s.Status == "" {
+		s.Status = "warning"
+	}
+	s.Problems = append(s.Problems, fmt.Sprintf(format, args...))
+}
+
+func (s *status) addService(ctx context.Context, e stack.Engine, service stack.Service, c stack.Container) error {
+	row := statusService{Service: service.Name, State: "missing", Ports: []statusPort{}}
+	defer func() { s.Services = append(s.Services, row) }()
+	if c.Name == "" {
+		s.critical("%s has no container: mailstack up", service.Name)
+		return nil
+	}
+	row.State, row.Health, row.Restarts, row.Image = c.State, c.HealthStatus, c.RestartCount, c.Image
+	if !c.StartedAt.IsZero() {
+		row.Since = &c.StartedAt
+	}
+	for _, p := range c.Ports {
+		row.Ports = append(row.Ports, statusPort{Address: p.Address.String(), Port: p.Host, Name: listenerKey(service, p.Container)})
+	}
+	switch {
+	case c.State != "running":
+		s.critical("%s is %s: mailstack up", service.Name, c.State)
+	case c.HealthStatus == "unhealthy":
+		s.critical("%s is unhealthy: %s", service.Name, c.HealthOutput)
+	}
+	img, err := e.Image(ctx, c.ImageID)
+	if errors.Is(err, stack.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	row.Built = &img.Created
+	return nil
+}
+
+func listenerKey(service stack.Service, port uint16) string {
+	for _, l := range service.Listeners {
+		if l.Port == port {
+			return l.Key
+		}
+	}
+	return ""
+}
+
+func (s *status) addSocket(edge stack.Edge, c stack.Container) {
+	row := statusSocket{Socket: edge.Provider + "/" + edge.Socket, Consumer: edge.Consumer, Mount: "missing"}
+	for _, m := range c.Mounts {
+		if m.Target == stack.SocketRoot+"/"+edge.Provider {
+			row.Mount = "rw"
+			if m.ReadOnly {
+				row.Mount = "ro"
+			}
+		}
+	}
+	if c.Name != "" && row.Mount != "ro" {
+		s.critical("%s has the socket directory of %s mounted %s, not read-only", edge.Consumer, edge.Provider, row.Mount)
+	}
+	s.Sockets = append(s.Sockets, row)
+}
+
+func (s *status) addCertificate(l stack.Layout, names certs.Names) {
+	now := time.Now()
+	state, err := certs.Inspect(l.CADir(), names, now)
+	if err != nil || state.Leaf == nil {
+		s.critical("there is no usable certificate: mailstack up")
+		return
+	}
+	s.Certificate = &certStatus{
+		NotAfter: state.Leaf.NotAfter, Names: state.Leaf.Names,
+		DaysLeft: state.Leaf.NotAfter.Sub(now).Hours() / 24,
+	}
+	if due, cause := state.Due(now); due {
+		s.warning("the certificate is due (%s): mailstack maintain", cause)
+	}
+}
+
+func (s *status) addAccounts(ctx context.Context, a *app) {
+	db, done, err := a.database(ctx)
+	if err == nil {
+		defer done()
+		var count accounts.Counts
+		if count, err = db.Count(ctx); err == nil {
+			s.Accounts = &count.Accounts
+			return
+		}
+	}
+	s.critical("accounts cannot be read: %v", err)
+}
+
+func (s *status) addQueue(ctx context.Context, e stack.Engine, container string) {
+	if container == "" {
+		return
+	}
+	ids, err := stack.QueueIDs(ctx, e, container)
+	if err != nil {
+		s.critical("the queue cannot be read: %v", err)
+		return
+	}
+	n := len(ids)
+	s.Queue = &n
+}
+
+// Maintenance is daily: two missed runs are worth a red light.
+const maintenanceOverdue = 49 * time.Hour
+
+func (s *status) addMaintenance(m *maintenance, running map[string]stack.Container) {
+	if m == nil {
+		for _, c := range running {
+			if time.Since(c.StartedAt) > maintenanceOverdue {
+				s.critical("maintenance has not run since the start: mailstack systemd --install, or a cron line")
+				return
+			}
+		}
+		return
+	}
+	s.Maintained = &m.When
+	for service, list := range m.Updates {
+		s.Pending[service] = len(list)
+		if len(list) > 0 {
+			s.warning("the image of %s has %d packages with updates: mailstack up --refresh", service, len(list))
+		}
+	}
+	for _, p := range m.Problem {
+		s.warning("maintenance: %s", p)
+	}
+	if time.Since(m.When) > maintenanceOverdue {
+		s.critical("maintenance is overdue: it last ran %s", m.When.Format("2006-01-02 15:04"))
+	}
+}
+
+// printStatus is the text form.
+func (a *app) printStatus(s *status) error {
+	p := func(format string, args ...any) { fmt.Fprintf(a.Stdout, format, args...) }
+	p("%s  %s\n\n", s.Stack, s.Hostname)
+	rows := [][]string{{"SERVICE", "STATE", "SINCE", "IMAGE", "PORTS"}}
+	for _, r := range s.Services {
+		rows = append(rows, []string{r.Service, r.stateText(), ago(r.Since), r.imageText(), r.portText()})
+	}
+	if err := a.printTable(rows); err != nil {
+		return err
+	}
+	p("\n")
+	rows = [][]string{{"SOCKET", "USED BY", "MOUNT"}}
+	for _, r := range s.Sockets {
+		rows = append(rows, []string{r.Socket, r.Consumer, r.Mount})
+	}
+	if err := a.printTable(rows); err != nil {
+		return err
+	}
+	p("\n")
+	if s.Certificate != nil {
+		p("certificate  %s, %.0f days left\n", strings.Join(s.Certificate.Names, " "), s.Certificate.DaysLeft)
+	}
+	p("accounts     %s\nqueue        %s\n", number(s.Accounts, ""), number(s.Queue, " messages"))
+	for _, d := range s.Disks {
+		p("disk         %-16s %s free of %s  (%s)\n", d.Volume, bytesText(d.FreeBytes), bytesText(d.TotalBytes), d.Path)
+	}
+	if s.Maintained != nil {
+		p("maintenance  %s\n", ago(s.Maintained))
+	} else {
+		p("maintenance  never since the last boot (mailstack systemd prints a timer)\n")
+	}
+	p("\n%s\n", s.Status)
+	for _, problem := range s.Problems {
+		p("  ! %s\n", problem)
+	}
+	return nil
+}
+
+func (r statusService) stateText() string {
+	text := r.State
+	if r.State == "running" && r.Health != "" {
+		text = r.Health
+	}
+	if r.Restarts > 0 {
+		text += fmt.Sprintf(" (%d restarts)", r.Restarts)
+	}
+	return text
+}
+
+func (r statusService) imageText() string {
+	if r.Built == nil {
+		return r.Image
+	}
+	return "built " + ago(r.Built)
+}
+
+func (r statusService) portText() string {
+	var ports []string
+	seen := map[uint16]bool{}
+	for _, p := range r.Ports {
+		if !seen[p.Port] {
+			ports = append(ports, fmt.Sprintf("%d %s", p.Port, p.Name))
+		}
+		seen[p.Port] = true
+	}
+	if len(ports) == 0 {
+		return "none"
+	}
+	return strings.Join(ports, ", ")
+}
+
+func number(n *int, unit string) string {
+	if n == nil {
+		return "not known"
+	}
+	return fmt.Sprintf("%d%s", *n, unit)
+}
+
+// ago says how long something is past.
+func ago(t *time.Time) string {
+	if t == nil {
+		return "-"
+	}
+	d := time.Since(*t)
+	switch {
+	case d < 2*time.Minute:
+		return fmt.Sprintf("%.0f s ago", d.Seconds())
+	case d < 2*time.Hour:
+		return fmt.Sprintf("%.0f min ago", d.Minutes())
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%.0f h ago", d.Hours())
+	}
+	return fmt.Sprintf("%.0f days ago", d.Hours()/24)
+}
+
+// bytesText prints a size for people.
+func bytesText(n int64) string {
+	const unit = 1024
+	if n < unit {
+		return fmt.Sprintf("%d B", n)
+	}
+	div, exp := int64(unit), 0
+	for m := n / unit; m >= unit; m /= unit {
+		div *= unit
+		exp++
+	}
+	return fmt.Sprintf("%.1f %ciB", float64(n)/float64(div), "KMGTPE"[exp])
+}

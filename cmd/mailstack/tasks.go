@@ -1,0 +1,163 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"mailstack/accounts"
+	"mailstack/certs"
+	"mailstack/config"
+	"mailstack/stack"
+)
+
+// tasks are the steps of a start that belong to other packages than stack.
+func (a *app) tasks(cfg *config.Config, g *stack.Graph, id stack.Identity) []stack.Task {
+	return []stack.Task{a.certificateTask(cfg, g), a.databaseTask(cfg, g, id)}
+}
+
+// certificateTask keeps the certificate valid and where its services read it.
+func (a *app) certificateTask(cfg *config.Config, g *stack.Graph) stack.Task {
+	l := layout(cfg)
+	names := certs.Names{Hostname: cfg.Hostname, Aliases: cfg.Aliases}
+	dirs := map[string]string{}
+	t := stack.Task{Name: "certificate", About: "the TLS certificate of " + cfg.Hostname, Reload: true}
+	for _, s := range g.Services {
+		if s.TLS {
+			t.Before = append(t.Before, s.Name)
+			dirs[s.Name] = l.RunDir(s.Name, "tls")
+		}
+	}
+	t.Due = func(context.Context) (string, error) {
+		state, err := certs.Inspect(l.CADir(), names, time.Now())
+		if err != nil {
+			return "", err
+		}
+		if due, cause := state.Due(time.Now()); due {
+			return cause, nil
+		}
+		return notInstalled(state.File, dirs)
+	}
+	t.Do = func(ctx context.Context, log func(string)) error {
+		state, err := certs.Renew(ctx, l.CADir(), names, time.Now(), false)
+		if err != nil {
+			return err
+		}
+		if state.Renewed != "" {
+			log(state.Renewed)
+		}
+		for _, dir := range dirs {
+			if _, err := certs.Install(dir, state); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return t
+}
+
+// notInstalled names a service that has another certificate than the current.
+func notInstalled(current string, dirs map[string]string) (cause string, err error) {
+	want, err := os.ReadFile(current)
+	if err != nil {
+		return "", fmt.Errorf("read certificate: %w", err)
+	}
+	for service, dir := range dirs {
+		have, err := os.ReadFile(filepath.Join(dir, certs.ServerFile))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return "", fmt.Errorf("read certificate of %s: %w", service, err)
+		}
+		if !bytes.Equal(have, want) {
+			return service + " does not have the current one", nil
+		}
+	}
+	return "", nil
+}
+
+// databaseTask keeps schema, database users and the system's own addresses as
+// they must be. The services that look things up start only afterwards.
+func (a *app) databaseTask(cfg *config.Config, g *stack.Graph, id stack.Identity) stack.Task {
+	t := stack.Task{Name: "database", About: "schema, database users, system addresses", Needs: []string{"mysql"}}
+	for _, e := range g.Edges() {
+		if e.Provider == "mysql" {
+			t.Before = append(t.Before, e.Consumer)
+		}
+	}
+	services := accounts.Services{Dovecot: accounts.NewSecret(id.Secrets["dovecot"].Reveal()), Postfix: accounts.NewSecret(id.Secrets["postfix"].Reveal())}
+	system := accounts.System{
+		Hostname: cfg.Hostname, Postmaster: cfg.Postmaster,
+		ProbePassword: accounts.NewSecret(id.Secrets[probeSecret].Reveal()),
+	}
+	first := firstAccount{cfg: cfg}
+	open := func(ctx context.Context) (*accounts.DB, error) {
+		return accounts.Open(ctx, accounts.Options{
+			Socket:   layout(cfg).Socket("mysql", "mysqld.sock"),
+			Password: accounts.NewSecret(id.Secrets[stack.AdminSecret].Reveal()),
+		})
+	}
+	t.Due = func(ctx context.Context) (string, error) {
+		db, err := open(ctx)
+		if err != nil {
+			var notUp *accounts.NotUpError
+			if errors.As(err, &notUp) {
+				return "the database does not answer yet", nil
+			}
+			return "", err
+		}
+		defer db.Close()
+		return databaseDue(ctx, db, services, system, first)
+	}
+	t.Do = func(ctx context.Context, log func(string)) error {
+		db, err := open(ctx)
+		if err != nil {
+			return err
+		}
+		defer db.Close()
+		if err := first.begin(ctx, db); err != nil {
+			return err
+		}
+		applied, err := db.Migrate(ctx, services)
+		if err != nil {
+			return err
+		}
+		if len(applied) > 0 {
+			log(strings.Join(applied, ", "))
+		}
+		if err := first.create(ctx, db); err != nil {
+			return err
+		}
+		changed, err := db.EnsureSystem(ctx, system)
+		if len(changed) > 0 {
+			log(strings.Join(changed, ", "))
+		}
+		return err
+	}
+	return t
+}
+
+// databaseDue says what the database lacks.
+func databaseDue(ctx context.Context, db *accounts.DB, services accounts.Services, system accounts.System, first firstAccount) (string, error) {
+	current, latest, err := db.Version(ctx)
+	if err != nil {
+		return "", err
+	}
+	if current != latest {
+		return fmt.Sprintf("schema version %d, this program knows %d", current, latest), nil
+	}
+	if ok, err := db.ServicesCurrent(ctx, services); err != nil || !ok {
+		return "the services' database users are not as they must be", err
+	}
+	if ok, err := db.SystemCurrent(ctx, system); err != nil || !ok {
+		return "the system's own addresses are not as they must be", err
+	}
+	if pending, err := first.pending(ctx, db); err != nil || pending {
+		return "the first account is still to be made", err
+	}
+	return "", nil
+}

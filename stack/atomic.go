@@ -1,0 +1,103 @@
+package stack
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// WriteFile writes a file so that a reader sees the old content or the new
+// one, whole, also after a power cut: a temporary file in the same directory,
+// owner, mode, fsync, rename, fsync of the directory. It never writes through
+// a link, because it always makes a file of its own.
+func WriteFile(path string, data []byte, owner Owner) (err error) {
+	dir := filepath.Dir(path)
+	tmp, err := os.CreateTemp(dir, "."+filepath.Base(path)+".tmp-*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			tmp.Close()
+			os.Remove(tmp.Name())
+		}
+	}()
+	if err = tmp.Chown(owner.UID, owner.GID); err != nil {
+		return err
+	}
+	if err = tmp.Chmod(owner.Mode); err != nil {
+		return err
+	}
+	if _, err = tmp.Write(data); err != nil {
+		return err
+	}
+	if err = tmp.Sync(); err != nil {
+		return err
+	}
+	if err = tmp.Close(); err != nil {
+		return err
+	}
+	if err = os.Rename(tmp.Name(), path); err != nil {
+		return err
+	}
+	return syncDir(dir)
+}
+
+// syncDir makes the names in a directory durable.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	if err := d.Sync(); err != nil {
+		return fmt.Errorf("sync %s: %w", dir, err)
+	}
+	return nil
+}
+
+// makeDir makes a directory with this owner and mode, or gives an existing
+// one both. A link in its place is an error: somebody else put it there.
+func makeDir(path string, owner Owner) error {
+	if err := os.Mkdir(path, owner.Mode); err != nil && !os.IsExist(err) {
+		return err
+	}
+	fd, err := unix.Open(path, unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	dir := os.NewFile(uintptr(fd), path)
+	defer dir.Close()
+	if err := dir.Chown(owner.UID, owner.GID); err != nil {
+		return err
+	}
+	return dir.Chmod(owner.Mode)
+}
+
+// readRegular reads a file that must be a regular one, not a link, and of at
+// most limit bytes.
+func readRegular(path string, limit int64) ([]byte, os.FileInfo, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, nil, fmt.Errorf("read %s: not a regular file", path)
+	}
+	if info.Size() > limit {
+		return nil, nil, fmt.Errorf("read %s: %d bytes, more than the %d it may have", path, info.Size(), limit)
+	}
+	data := make([]byte, info.Size())
+	n, err := f.ReadAt(data, 0)
+	if n < len(data) && err != nil {
+		return nil, nil, err
+	}
+	return data[:n], info, nil
+}

@@ -1,0 +1,282 @@
+package stack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"mailstack/images"
+)
+
+// do carries out one action.
+func (x *Executor) do(ctx context.Context, a Action, log func(string)) error {
+	switch a := a.(type) {
+	case WriteID:
+		return x.writeID()
+	case CompleteID:
+		return x.completeID()
+	case WriteSecret:
+		return writeSecret(x.Desired.Layout, a.Name, x.Desired.Secrets[a.Name])
+	case FetchBase:
+		return x.fetchBase(ctx, log)
+	case BuildImage:
+		return buildImage(ctx, x.Engine, a.Image, a.Image.Ref, x.Desired.Base, false, log)
+	case WriteFiles:
+		return x.writeFiles(a.Service)
+	case InitVolume:
+		return x.initVolume(ctx, a, log)
+	case CreateNetwork:
+		return x.Engine.CreateNetwork(ctx, a.Name, map[string]string{LabelStack: x.Desired.Name, LabelID: x.Desired.ID})
+	case RemoveNetwork:
+		return x.Engine.RemoveNetwork(ctx, a.Name)
+	case RunTask:
+		return a.Task.Do(ctx, log)
+	case CreateContainer:
+		return x.create(ctx, a.Spec)
+	case ReplaceContainer:
+		if err := x.remove(ctx, a.Spec.Name); err != nil {
+			return err
+		}
+		return x.create(ctx, a.Spec)
+	case StartContainer:
+		return x.Engine.StartContainer(ctx, a.Name)
+	case RestartContainer:
+		return x.Engine.RestartContainer(ctx, a.Name)
+	case ReloadContainer:
+		return x.reload(ctx, a.Name)
+	case RemoveContainer:
+		return x.remove(ctx, a.Name)
+	case WaitReady:
+		return waitReady(ctx, x.Engine, a.Name, x.ReadyTimeout, log)
+	}
+	return fmt.Errorf("action %T is not known", a)
+}
+
+func (x *Executor) writeID() error {
+	l := x.Desired.Layout
+	return WriteFile(l.pendingIDFile(), []byte(x.Desired.ID+"\n"), Owner{Mode: 0o600})
+}
+
+func (x *Executor) completeID() error {
+	l := x.Desired.Layout
+	if err := os.Rename(l.pendingIDFile(), l.IDFile()); err != nil {
+		return err
+	}
+	return syncDir(l.Dir)
+}
+
+// create makes and starts a container. One whose start failed is removed
+// again: the engine would not retry it, and the next up must see the truth.
+func (x *Executor) create(ctx context.Context, spec ContainerSpec) error {
+	if err := x.Engine.CreateContainer(ctx, spec); err != nil {
+		return err
+	}
+	err := x.Engine.StartContainer(ctx, spec.Name)
+	if err != nil {
+		cleanup, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+		defer cancel()
+		err = errors.Join(err, x.Engine.RemoveContainer(cleanup, spec.Name))
+	}
+	return err
+}
+
+func (x *Executor) remove(ctx context.Context, name string) error {
+	if err := x.Engine.StopContainer(ctx, name); err != nil && !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	if err := x.Engine.RemoveContainer(ctx, name); err != nil && !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	return nil
+}
+
+func (x *Executor) reload(ctx context.Context, name string) error {
+	return Run(ctx, x.Engine, name, ReloadCmd)
+}
+
+// Run runs a command in a container and makes its failure an error with what
+// it said.
+func Run(ctx context.Context, e Engine, container string, command ...string) error {
+	res, err := e.Exec(ctx, container, ExecSpec{Command: command})
+	if err != nil {
+		return err
+	}
+	if res.ExitCode != 0 {
+		return fmt.Errorf("%s in %s: status %d: %s", command[0], container, res.ExitCode, said(res))
+	}
+	return nil
+}
+
+func said(res ExecResult) string {
+	text := strings.TrimSpace(string(res.Stderr) + " " + string(res.Stdout))
+	if text == "" {
+		return "it said nothing"
+	}
+	return lastLines(text, 3)
+}
+
+func lastLines(text string, n int) string {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	return strings.Join(lines[max(0, len(lines)-n):], " | ")
+}
+
+// writeFiles writes what was rendered for a service and removes what is no
+// longer wanted. Each file appears whole; a container may be running.
+func (x *Executor) writeFiles(service string) error {
+	l := x.Desired.Layout
+	for _, dir := range []string{filepath.Join(l.Dir, "run"), filepath.Join(l.Dir, "run", service)} {
+		if err := makeDir(dir, Owner{Mode: 0o700}); err != nil {
+			return err
+		}
+	}
+	for _, kind := range []string{"config", "secret", "tls"} {
+		if err := makeDir(l.RunDir(service, kind), Owner{Mode: 0o755}); err != nil {
+			return err
+		}
+	}
+	wanted := map[string]images.File{}
+	for _, f := range x.Desired.Files[service] {
+		wanted[f.Path] = f
+		path := filepath.Join(l.Dir, "run", service, filepath.FromSlash(f.Path))
+		if err := WriteFile(path, f.Data, Owner{UID: f.UID, GID: f.GID, Mode: f.Mode}); err != nil {
+			return err
+		}
+	}
+	for _, kind := range []string{"config", "secret"} {
+		entries, err := os.ReadDir(l.RunDir(service, kind))
+		if err != nil {
+			return err
+		}
+		for _, e := range entries {
+			if _, keep := wanted[kind+"/"+e.Name()]; !keep {
+				if err := os.RemoveAll(filepath.Join(l.RunDir(service, kind), e.Name())); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// initVolume makes a volume: its content in a temporary directory, by a
+// one-shot container where the service has one for it, then the names.
+func (x *Executor) initVolume(ctx context.Context, a InitVolume, log func(string)) error {
+	init := volumeInit{layout: x.Desired.Layout, name: a.Volume.Name, id: x.Desired.ID, owner: a.Volume.Owner}
+	if a.MarkOnly {
+		return init.mark()
+	}
+	tmp, err := init.begin()
+	if err != nil {
+		return err
+	}
+	if a.Volume.Init {
+		if err := x.runOnce(ctx, x.Desired.initContainer(a.Volume, tmp), log); err != nil {
+			return err
+		}
+	}
+	return init.finish(x.Now())
+}
+
+// runOnce runs a one-shot container to its end and removes it.
+func (x *Executor) runOnce(ctx context.Context, spec ContainerSpec, log func(string)) error {
+	if err := x.remove(ctx, spec.Name); err != nil {
+		return err
+	}
+	if err := x.create(ctx, spec); err != nil {
+		return err
+	}
+	defer func() {
+		cleanup, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+		defer cancel()
+		if err := x.Engine.RemoveContainer(cleanup, spec.Name); err != nil && !errors.Is(err, ErrNotFound) {
+			log("remove " + spec.Name + ": " + err.Error())
+		}
+	}()
+	code, err := x.Engine.WaitContainer(ctx, spec.Name)
+	if err != nil {
+		return err
+	}
+	if code != 0 {
+		return fmt.Errorf("%s ended with status %d: %s", spec.Name, code, recentLog(ctx, x.Engine, spec.Name, 8))
+	}
+	return nil
+}
+
+// recentLog quotes the last lines of a container's log, for errors.
+func recentLog(ctx context.Context, e Engine, name string, n int) string {
+	var b strings.Builder
+	if err := e.Logs(ctx, name, LogSpec{Tail: n}, &b, &b); err != nil {
+		return "its log cannot be read: " + err.Error()
+	}
+	if b.Len() == 0 {
+		return "its log is empty"
+	}
+	return "its log ends: " + lastLines(b.String(), n)
+}
+
+// NotReadyError is a service that did not answer in time.
+type NotReadyError struct {
+	Name  string
+	After time.Duration
+	Seen  string // what the last check said
+	Log   string // the last lines of the log
+}
+
+func (e *NotReadyError) Error() string {
+	return fmt.Sprintf("not ready after %s: %s; %s", e.After.Round(time.Second), e.Seen, e.Log)
+}
+
+// waitReady runs the container's own health check until it passes. The
+// engine's checks come too seldom to wait for at a start.
+func waitReady(ctx context.Context, e Engine, name string, timeout time.Duration, log func(string)) error {
+	start := time.Now()
+	limited, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	seen := "no check has run yet"
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		now, ok, fatal := checkReady(limited, e, name)
+		if ok {
+			return nil
+		}
+		if limited.Err() == nil && now != seen {
+			seen = now
+			log(seen)
+		}
+		if fatal || limited.Err() != nil {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			after, cancel := context.WithTimeout(ctx, 5*time.Second)
+			defer cancel()
+			return &NotReadyError{Name: name, After: time.Since(start), Seen: seen, Log: recentLog(after, e, name, 8)}
+		}
+		select {
+		case <-limited.Done():
+		case <-tick.C:
+		}
+	}
+}
+
+// checkReady runs one check. fatal says that waiting longer is useless.
+func checkReady(ctx context.Context, e Engine, name string) (seen string, ok, fatal bool) {
+	c, err := e.Container(ctx, name)
+	if err != nil {
+		return err.Error(), false, errors.Is(err, ErrNotFound)
+	}
+	if c.State != "running" {
+		// The engine restarts it; after a few times it will not get better.
+		return whyStart(c), false, c.RestartCount >= 3 || !slices.Contains([]string{"restarting", "exited", "created"}, c.State)
+	}
+	res, err := e.Exec(ctx, name, ExecSpec{Command: []string{HealthCmd}})
+	if err != nil {
+		return err.Error(), false, false
+	}
+	return said(res), res.ExitCode == 0, false
+}

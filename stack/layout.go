@@ -1,0 +1,58 @@
+package stack
+
+import (
+	"path/filepath"
+	"strings"
+)
+
+// Layout says where things of a stack are on the host.
+type Layout struct {
+	Dir   string
+	Paths map[string]string // volume name -> its own path, where it has one
+}
+
+// SocketVolume is the name of the volume that holds a service's sockets.
+func SocketVolume(service string) string { return "socket/" + service }
+
+// Volume is the directory of a volume: its mark, and its content.
+func (l Layout) Volume(name string) string {
+	if p := l.Paths[name]; p != "" {
+		return p
+	}
+	return filepath.Join(l.Dir, filepath.FromSlash(name))
+}
+
+// Content is the directory of a volume that is mounted. It is a subdirectory
+// so that a disk that is not mounted means a container that does not start,
+// not one that starts empty.
+func (l Layout) Content(name string) string {
+	return filepath.Join(l.Volume(name), contentName(name))
+}
+
+func contentName(volume string) string {
+	if strings.HasPrefix(volume, "socket/") {
+		return "run"
+	}
+	return "data"
+}
+
+// RunDir is a directory rendered for one service: config, tls or secret.
+func (l Layout) RunDir(service, kind string) string {
+	return filepath.Join(l.Dir, "run", service, kind)
+}
+
+// Socket is the path on the host of a socket that a service listens on.
+func (l Layout) Socket(service, socket string) string {
+	return filepath.Join(l.Content(SocketVolume(service)), socket)
+}
+
+// CADir holds the certificate authority and the current certificate.
+func (l Layout) CADir() string { return filepath.Join(l.Dir, "ca") }
+
+// SecretFile is where a secret is kept.
+func (l Layout) SecretFile(name string) string { return filepath.Join(l.Dir, "secrets", name) }
+
+// IDFile says that the stack was initialised, and its id.
+func (l Layout) IDFile() string { return filepath.Join(l.Dir, "stack-id") }
+
+func (l Layout) lockFile() string { return filepath.Join(l.Dir, "lock") }

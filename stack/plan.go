@@ -1,0 +1,333 @@
+package stack
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Plan is what must be done to get from the observed to the desired stack: a
+// pure function of the two. It is both what a user reads and what the executor
+// does; the executor decides nothing.
+type Plan struct {
+	Operations []Operation
+}
+
+// Operation is one step. Its dependencies come before it in the plan.
+type Operation struct {
+	Action  Action
+	Subject string // "container demo-dovecot"
+	Cause   string // why it is done, for people
+	Needs   []int  // indexes of operations that must have succeeded before
+}
+
+// Action is what an operation does: one of the types in actions.go.
+type Action interface {
+	// Verb is for people: "build", "start".
+	Verb() string
+}
+
+// Empty says that there is nothing to do.
+func (p *Plan) Empty() bool { return len(p.Operations) == 0 }
+
+// String is the plan as people read it, and the form of golden tests.
+func (p *Plan) String() string {
+	if p.Empty() {
+		return "nothing to do\n"
+	}
+	var b strings.Builder
+	width, verb := 0, 0
+	for _, op := range p.Operations {
+		width, verb = max(width, len(op.Subject)), max(verb, len(op.Action.Verb()))
+	}
+	for _, op := range p.Operations {
+		fmt.Fprintf(&b, "%-*s  %-*s  %s\n", verb, op.Action.Verb(), width, op.Subject, op.Cause)
+	}
+	return b.String()
+}
+
+// Options are what a person may ask for beyond the configuration.
+type Options struct {
+	// InitVolumes names volumes that may be initialised although the stack
+	// has been up before.
+	InitVolumes []string
+}
+
+// NewPlan compares the two states. Its error lists everything that stands in
+// the way; nothing has been changed then.
+func NewPlan(d *Desired, o *Observed, opts Options) (*Plan, error) {
+	p := &planner{
+		d: d, o: o, opts: opts, ready: map[string]int{}, files: map[string]int{},
+		image: map[string]int{}, removed: map[string]int{}, before: map[string][]int{},
+	}
+	if err := p.check(); err != nil {
+		return nil, err
+	}
+	p.identity()
+	p.images()
+	p.writeFiles()
+	p.volumes()
+	p.networks()
+	p.tasks(func(t Task) bool { return len(t.Needs) == 0 })
+	p.containers()
+	p.leftovers()
+	return &p.plan, nil
+}
+
+// planner builds a plan; its maps remember which operation provides what.
+type planner struct {
+	d    *Desired
+	o    *Observed
+	opts Options
+	plan Plan
+
+	first   []int          // identity: all that writes below the data directory needs it
+	image   map[string]int // by service
+	files   map[string]int // by service
+	fill    []int          // initialisations of volumes
+	removed map[string]int // by service: the removal that an initialisation needs
+	network []int
+	before  map[string][]int // by service: tasks that come before it
+	ready   map[string]int   // by service: the wait for it
+}
+
+func (p *planner) add(a Action, subject, cause string, needs ...int) int {
+	slices.Sort(needs)
+	p.plan.Operations = append(p.plan.Operations, Operation{
+		Action: a, Subject: subject, Cause: cause, Needs: slices.Compact(needs),
+	})
+	return len(p.plan.Operations) - 1
+}
+
+func (p *planner) identity() {
+	if p.d.NewID {
+		p.first = append(p.first, p.add(WriteID{}, "stack "+p.d.Name, "the first start in "+p.d.Layout.Dir))
+	}
+	for _, name := range p.d.New {
+		cause := "none yet"
+		if p.d.Initialised {
+			cause = "the file is gone: a new one is made"
+		}
+		p.first = append(p.first, p.add(WriteSecret{Name: name}, "secret "+name, cause, p.first...))
+	}
+}
+
+func (p *planner) images() {
+	var base []int
+	if !p.o.Base {
+		base = append(base, p.add(FetchBase{}, "image "+p.d.Base, "the base of the other images, not on this host"))
+	}
+	for _, w := range p.d.Images {
+		if _, there := p.o.Images[w.Ref]; !there {
+			p.image[w.Service] = p.add(BuildImage{Image: w}, "image "+w.Ref, "not built yet", base...)
+		}
+	}
+}
+
+func (p *planner) writeFiles() {
+	for _, s := range p.d.Graph.Services {
+		if why := p.o.Stale[s.Name]; why != "" {
+			p.files[s.Name] = p.add(WriteFiles{Service: s.Name}, "files of "+s.Name, why, p.first...)
+		}
+	}
+}
+
+func (p *planner) volumes() {
+	var wait []int
+	for _, v := range p.d.Volumes {
+		state := p.o.Volumes[v.Name]
+		if state.Complete(p.d.ID) {
+			continue
+		}
+		needs := slices.Clone(p.first)
+		if v.Init {
+			needs = append(needs, p.needs(p.image, v.Service)...)
+			needs = append(needs, p.needs(p.files, v.Service)...)
+		}
+		name := ContainerName(p.d.Name, v.Service)
+		if _, there := p.o.container(name); there {
+			if _, done := p.removed[v.Service]; !done {
+				p.removed[v.Service] = p.add(RemoveContainer{Name: name}, "container "+name, "its volume "+v.Name+" is made anew")
+			}
+			needs = append(needs, p.removed[v.Service])
+		}
+		cause := "new"
+		if state.Renamed {
+			cause = "its initialisation was interrupted at the last step"
+		} else if p.d.Initialised {
+			cause = "asked for with --init-volume"
+		}
+		op := p.add(InitVolume{Volume: v, MarkOnly: state.Renamed}, "volume "+v.Name+" at "+state.Path, cause, needs...)
+		p.fill = append(p.fill, op)
+		wait = append(wait, op)
+	}
+	if !p.d.Initialised {
+		p.fill = append(p.fill, p.add(CompleteID{}, "stack "+p.d.Name, "all volumes are there: nothing is initialised from now on", append(wait, p.first...)...))
+	}
+}
+
+func (p *planner) networks() {
+	for _, name := range p.d.Networks {
+		if !p.o.network(name) {
+			p.network = append(p.network, p.add(CreateNetwork{Name: name}, "network "+name, "not there"))
+		}
+	}
+}
+
+// tasks plans the due tasks that belong at this place in the order.
+func (p *planner) tasks(here func(Task) bool) {
+	for _, t := range p.d.Tasks {
+		if !here(t) {
+			continue
+		}
+		cause := p.o.TasksDue[t.Name]
+		needs := slices.Clone(p.first)
+		needs = append(needs, p.fill...)
+		for _, op := range p.files {
+			needs = append(needs, op)
+		}
+		for _, name := range t.Needs {
+			if op, starting := p.ready[name]; starting {
+				needs = append(needs, op)
+				if cause == "" {
+					cause = name + " starts"
+				}
+			}
+		}
+		if cause == "" {
+			continue
+		}
+		op := p.add(RunTask{Task: t}, t.Name, cause, needs...)
+		for _, name := range t.Before {
+			p.before[name] = append(p.before[name], op)
+		}
+	}
+}
+
+func (p *planner) containers() {
+	done := []string{}
+	for _, w := range p.d.Containers {
+		p.container(w)
+		done = append(done, w.Service)
+		p.tasks(func(t Task) bool {
+			return len(t.Needs) > 0 && t.Needs[len(t.Needs)-1] == w.Service && subset(t.Needs, done)
+		})
+	}
+}
+
+func subset(a, of []string) bool {
+	for _, s := range a {
+		if !slices.Contains(of, s) {
+			return false
+		}
+	}
+	return true
+}
+
+// container plans one service's container: nothing, a reload, a start, or a
+// new one, and the wait until it answers.
+func (p *planner) container(w ContainerWanted) {
+	needs := slices.Concat(p.fill, p.network, p.before[w.Service],
+		p.needs(p.image, w.Service), p.needs(p.files, w.Service), p.needs(p.removed, w.Service))
+	for _, name := range w.StartsAfter {
+		needs = append(needs, p.needs(p.ready, name)...)
+	}
+	subject := "container " + w.Spec.Name
+	is, there := p.o.container(w.Spec.Name)
+	_, gone := p.removed[w.Service]
+	switch {
+	case gone:
+		p.wait(w, p.add(CreateContainer{Spec: w.Spec}, subject, "its volume was made anew", needs...))
+	case !there:
+		p.wait(w, p.add(CreateContainer{Spec: w.Spec}, subject, "not there", needs...))
+	case p.whyReplace(w, is) != "":
+		p.wait(w, p.add(ReplaceContainer{Spec: w.Spec}, subject, p.whyReplace(w, is), needs...))
+	case is.State != "running":
+		p.wait(w, p.add(StartContainer{Name: w.Spec.Name}, subject, whyStart(is), needs...))
+	case p.o.Stale[w.Service] != "":
+		p.wait(w, p.add(RestartContainer{Name: w.Spec.Name}, subject, "its files were changed by another hand: "+p.o.Stale[w.Service], needs...))
+	case p.reloads(w.Service):
+		p.add(ReloadContainer{Name: w.Spec.Name}, subject, "to serve the new certificate", p.before[w.Service]...)
+	case is.HealthStatus == "unhealthy":
+		p.wait(w, p.add(RestartContainer{Name: w.Spec.Name}, subject, "is unhealthy: "+is.HealthOutput, needs...))
+	}
+}
+
+// wait adds the wait until a service that was touched is ready.
+func (p *planner) wait(w ContainerWanted, op int) {
+	p.ready[w.Service] = p.add(WaitReady{Name: w.Spec.Name}, w.Service, "until it answers", op)
+}
+
+func (p *planner) reloads(service string) bool {
+	for _, op := range p.before[service] {
+		if t, ok := p.plan.Operations[op].Action.(RunTask); ok && t.Task.Reload {
+			return true
+		}
+	}
+	return false
+}
+
+// whyReplace compares a container with its specification.
+func (p *planner) whyReplace(w ContainerWanted, is Container) string {
+	if img, there := p.o.Images[w.Spec.Image]; there && is.ImageID != img.ID && is.Image == w.Spec.Image {
+		return "its image was rebuilt"
+	}
+	if is.Labels[LabelSpec] == w.Spec.Labels[LabelSpec] {
+		return ""
+	}
+	var was map[string]string
+	if json.Unmarshal([]byte(is.Labels[LabelParts]), &was) != nil {
+		return "it was made by another version of mailstack"
+	}
+	var changed []string
+	for part, h := range w.Parts {
+		if was[part] != h {
+			changed = append(changed, part)
+		}
+	}
+	slices.Sort(changed)
+	why := strings.Join(changed, ", ") + " changed"
+	if stale := p.o.Stale[w.Service]; slices.Contains(changed, "configuration") && stale != "" && stale != "not written yet" {
+		why += " (" + stale + ")"
+	}
+	return why
+}
+
+func whyStart(c Container) string {
+	why := "is " + c.State
+	if c.State == "exited" && c.ExitCode != 0 {
+		why += fmt.Sprintf(" with status %d", c.ExitCode)
+	}
+	if c.OOMKilled {
+		why += ", out of memory"
+	}
+	if c.Error != "" {
+		why += ": " + c.Error
+	}
+	return why
+}
+
+// leftovers removes containers and networks of this stack that nothing wants:
+// of services that are gone, and of interrupted initialisations.
+func (p *planner) leftovers() {
+	for _, c := range p.o.Containers {
+		if slices.ContainsFunc(p.d.Containers, func(w ContainerWanted) bool { return w.Spec.Name == c.Name }) ||
+			slices.ContainsFunc(p.d.Graph.Services, func(s Service) bool { return InitName(p.d.Name, s.Name) == c.Name }) && !p.d.Initialised {
+			continue
+		}
+		p.add(RemoveContainer{Name: c.Name}, "container "+c.Name, "no longer part of the stack")
+	}
+	for _, n := range p.o.Networks {
+		if !slices.Contains(p.d.Networks, n.Name) {
+			p.add(RemoveNetwork{Name: n.Name}, "network "+n.Name, "no longer part of the stack")
+		}
+	}
+}
+
+func (p *planner) needs(of map[string]int, service string) []int {
+	if op, ok := of[service]; ok {
+		return []int{op}
+	}
+	return nil
+}

@@ -1,0 +1,175 @@
+package stack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// minFree is how much room the data directory and the engine's must have
+// before anything is built or started: images and an empty database take less
+// than half of it.
+const minFree = 1 << 30
+
+// CheckHost refuses by name what cannot work on this host or with this engine.
+// It reports everything at once.
+func CheckHost(info EngineInfo, l Layout) error {
+	var errs []error
+	refuse := func(fix, format string, args ...any) {
+		errs = append(errs, &ObstacleError{What: fmt.Sprintf(format, args...), Fix: fix})
+	}
+	if !info.Local {
+		refuse("unset DOCKER_HOST and run mailstack on the host itself", "the engine at %s is on another host: mail and sockets are directories of this one", info.Host)
+	}
+	if info.Rootless {
+		refuse("use the system's Docker Engine", "the engine is rootless: it cannot give files to the services' own users")
+	}
+	if info.UserNS {
+		refuse("start the engine without userns-remap", "the engine remaps user ids (userns-remap): the services' files would belong to nobody")
+	}
+	if info.Snap {
+		refuse("use the Docker Engine of Debian or of Docker", "the engine is a snap: it cannot mount directories outside home")
+	}
+	if info.OSType != "" && info.OSType != "linux" {
+		refuse("use a Linux engine", "the engine runs %s containers", info.OSType)
+	}
+	if os.Geteuid() != 0 {
+		refuse("run it as root: sudo mailstack …", "not running as root: the services' files must belong to their own users")
+	}
+	for _, dir := range []string{l.Dir, info.RootDir} {
+		if free, at, err := freeBytes(dir); err == nil && free < minFree {
+			refuse("free some room or set another path in [data]", "the disk of %s is nearly full: %d MiB free, at least %d are needed", at, free>>20, int64(minFree)>>20)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// freeBytes is the room at a path, or at its nearest existing parent.
+func freeBytes(path string) (free int64, at string, err error) {
+	if path == "" {
+		return 0, "", os.ErrNotExist
+	}
+	for {
+		var st unix.Statfs_t
+		err := unix.Statfs(path, &st)
+		if err == nil {
+			return int64(st.Bavail) * st.Bsize, path, nil
+		}
+		if !errors.Is(err, unix.ENOENT) || path == filepath.Dir(path) {
+			return 0, path, err
+		}
+		path = filepath.Dir(path)
+	}
+}
+
+// CheckPorts says which ports that the plan is about to publish are taken, by
+// whom where that can be known, and which key to change. Ports that the stack's
+// own running containers hold now are not looked at.
+func CheckPorts(ctx context.Context, d *Desired, o *Observed, p *Plan) error {
+	held := map[netip.AddrPort]bool{}
+	for _, c := range o.Containers {
+		if c.State == "running" {
+			for _, port := range c.Ports {
+				held[netip.AddrPortFrom(port.Address, port.Host)] = true
+			}
+		}
+	}
+	var errs []error
+	for _, op := range p.Operations {
+		var name string
+		switch a := op.Action.(type) {
+		case CreateContainer:
+			name = a.Spec.Name
+		case ReplaceContainer:
+			name = a.Spec.Name
+		case StartContainer:
+			name = a.Name
+		}
+		for _, w := range d.Containers {
+			if w.Spec.Name != name {
+				continue
+			}
+			for _, port := range w.Spec.Ports {
+				if at := netip.AddrPortFrom(port.Address, port.Host); !held[at] {
+					errs = append(errs, checkPort(ctx, d, w.Service, port))
+				}
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func checkPort(ctx context.Context, d *Desired, service string, port Port) error {
+	at := netip.AddrPortFrom(port.Address, port.Host)
+	var lc net.ListenConfig
+	ln, err := lc.Listen(ctx, "tcp", at.String())
+	if err == nil {
+		return ln.Close()
+	}
+	key := ""
+	s, _ := d.Graph.Service(service)
+	for _, l := range s.Listeners {
+		if l.Port == port.Container {
+			key = l.Key
+		}
+	}
+	switch {
+	case errors.Is(err, unix.EADDRINUSE):
+		return &ObstacleError{
+			What: fmt.Sprintf("port %s is taken by %s", at, portHolder(at)),
+			Fix:  fmt.Sprintf("stop that, or change `%s` in [listen] (0 turns it off)", key),
+		}
+	case errors.Is(err, unix.EADDRNOTAVAIL):
+		return &ObstacleError{What: fmt.Sprintf("address %s is not one of this host's", at.Addr()), Fix: "change `address` in [listen]"}
+	}
+	return &ObstacleError{What: fmt.Sprintf("port %s cannot be used: %v", at, err), Fix: fmt.Sprintf("change `%s` or `address` in [listen]", key)}
+}
+
+// portHolder names the process that listens on an address, from /proc.
+func portHolder(at netip.AddrPort) string {
+	inodes := map[string]bool{}
+	for _, file := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			continue
+		}
+		for line := range strings.Lines(string(data)) {
+			f := strings.Fields(line)
+			// sl local_address rem_address st … inode is the tenth; 0A is LISTEN
+			if len(f) > 9 && f[3] == "0A" && strings.HasSuffix(f[1], fmt.Sprintf(":%04X", at.Port())) {
+				inodes["socket:["+f[9]+"]"] = true
+			}
+		}
+	}
+	fds, err := filepath.Glob("/proc/[0-9]*/fd/*")
+	if err != nil || len(inodes) == 0 {
+		return "another program"
+	}
+	for _, fd := range fds {
+		if target, err := os.Readlink(fd); err == nil && inodes[target] {
+			pid := strings.Split(fd, "/")[2]
+			name, err := os.ReadFile("/proc/" + pid + "/comm")
+			if err == nil {
+				return strings.TrimSpace(string(name)) + " (process " + pid + ")"
+			}
+		}
+	}
+	return "another program"
+}
+
+// HasIPv6 says whether this host can listen on IPv6 at all.
+func HasIPv6() bool {
+	data, err := os.ReadFile("/proc/net/if_inet6")
+	return err == nil && len(strings.TrimSpace(string(data))) > 0
+}
+
+// portNumber is a port as text.
+func portNumber(p uint16) string { return strconv.Itoa(int(p)) }

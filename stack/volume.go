@@ -1,0 +1,201 @@
+package stack
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// MarkName is the file that makes a directory a volume of a stack. It is
+// written last, after everything in the volume is on disk.
+const MarkName = ".mailstack-volume"
+
+const markFormat = 1
+
+// Mark is the content of a volume's mark.
+type Mark struct {
+	StackID string    `json:"stack_id"`
+	Volume  string    `json:"volume"`
+	Format  int       `json:"format"`
+	Created time.Time `json:"created"`
+}
+
+// VolumeState is what was found at a volume's path.
+type VolumeState struct {
+	Path  string
+	Mark  *Mark
+	Empty bool // nothing there but lost+found and leftovers of our own
+	// Renamed says that an initialisation got as far as its content's final
+	// name, and only the mark is missing.
+	Renamed bool
+	Content bool     // data/ (or run/) exists
+	Strange []string // some names that are not ours, for the error
+	Problem error    // why it could not be looked at
+}
+
+// Complete says whether the volume belongs to the stack with this id and may
+// be mounted.
+func (v VolumeState) Complete(id string) bool {
+	return v.Problem == nil && v.Mark != nil && v.Mark.StackID == id && v.Content
+}
+
+// observeVolume looks at a volume without changing anything. id is the
+// stack's, or the one it is being initialised with.
+func observeVolume(l Layout, name, id string) VolumeState {
+	v := VolumeState{Path: l.Volume(name)}
+	entries, err := os.ReadDir(v.Path)
+	if errors.Is(err, fs.ErrNotExist) {
+		v.Empty = true
+		return v
+	}
+	if err != nil {
+		v.Problem = err
+		return v
+	}
+	content := contentName(name)
+	v.Empty = true
+	for _, e := range entries {
+		switch n := e.Name(); {
+		case n == MarkName:
+			v.Mark, v.Problem = readMark(filepath.Join(v.Path, n))
+			v.Empty = false
+		case n == content:
+			v.Content, v.Empty = true, false
+		case n == pendingMark(id) && id != "":
+			v.Renamed = true
+		case n == "lost+found", isLeftover(n, content):
+		default:
+			v.Empty = false
+			if len(v.Strange) < 3 {
+				v.Strange = append(v.Strange, n)
+			}
+		}
+	}
+	v.Renamed = v.Renamed && v.Content && v.Mark == nil
+	return v
+}
+
+// isLeftover says whether a name was made by an interrupted initialisation.
+func isLeftover(name, content string) bool {
+	return strings.HasPrefix(name, content+".tmp-") ||
+		strings.HasPrefix(name, MarkName+".pending-") || strings.HasPrefix(name, "."+MarkName+".")
+}
+
+func pendingMark(id string) string { return MarkName + ".pending-" + id }
+
+func readMark(path string) (*Mark, error) {
+	data, _, err := readRegular(path, 4096)
+	if err != nil {
+		return nil, err
+	}
+	var m Mark
+	if err := json.Unmarshal(data, &m); err != nil {
+		return nil, fmt.Errorf("read mark %s: %w", path, err)
+	}
+	if m.Format > markFormat {
+		return nil, fmt.Errorf("read mark %s: format %d is newer than this program knows (%d)", path, m.Format, markFormat)
+	}
+	return &m, nil
+}
+
+// volumeInit is one initialisation of a volume, in steps that can each be
+// interrupted: content in a temporary directory, a pending mark, the rename,
+// the mark. Only a volume with its mark is ever mounted by a service.
+type volumeInit struct {
+	layout Layout
+	name   string
+	id     string
+	owner  Owner
+}
+
+func (i volumeInit) tmp() string {
+	return filepath.Join(i.layout.Volume(i.name), contentName(i.name)+".tmp-"+i.id)
+}
+
+// begin makes the empty temporary directory, after removing what an earlier,
+// interrupted initialisation left.
+func (i volumeInit) begin() (tmp string, err error) {
+	dir := i.layout.Volume(i.name)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", err
+	}
+	if err := i.clean(); err != nil {
+		return "", err
+	}
+	if err := os.Mkdir(i.tmp(), 0o700); err != nil {
+		return "", err
+	}
+	return i.tmp(), makeDir(i.tmp(), i.owner)
+}
+
+// clean removes leftovers, which by their names are ours.
+func (i volumeInit) clean() error {
+	dir := i.layout.Volume(i.name)
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if isLeftover(e.Name(), contentName(i.name)) {
+			if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// finish gives the content its name and marks the volume.
+func (i volumeInit) finish(now time.Time) error {
+	dir := i.layout.Volume(i.name)
+	if err := syncTree(i.tmp()); err != nil {
+		return err
+	}
+	mark, err := json.MarshalIndent(Mark{StackID: i.id, Volume: i.name, Format: markFormat, Created: now.UTC()}, "", "  ")
+	if err != nil {
+		return err
+	}
+	pending := filepath.Join(dir, pendingMark(i.id))
+	if err := WriteFile(pending, append(mark, '\n'), Owner{Mode: 0o600}); err != nil {
+		return err
+	}
+	if err := os.Rename(i.tmp(), i.layout.Content(i.name)); err != nil {
+		return err
+	}
+	return i.mark()
+}
+
+// mark is the last step: the pending mark becomes the mark.
+func (i volumeInit) mark() error {
+	dir := i.layout.Volume(i.name)
+	if err := syncDir(dir); err != nil {
+		return err
+	}
+	if err := os.Rename(filepath.Join(dir, pendingMark(i.id)), filepath.Join(dir, MarkName)); err != nil {
+		return err
+	}
+	return syncDir(dir)
+}
+
+// syncTree makes every file and directory below dir durable.
+func syncTree(dir string) error {
+	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if !d.IsDir() && !d.Type().IsRegular() {
+			return nil
+		}
+		f, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		return f.Sync()
+	})
+}
