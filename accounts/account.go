@@ -42,9 +42,6 @@ func (db *DB) AddAccount(ctx context.Context, n NewAccount) error {
 		return err
 	}
 	return db.write(ctx, "add account "+address.String(), func(tx *sql.Tx) error {
-		if err := needDomain(ctx, tx, address.Domain); err != nil {
-			return err
-		}
 		if err := needFree(ctx, tx, address); err != nil {
 			return err
 		}
@@ -57,11 +54,21 @@ func (db *DB) AddAccount(ctx context.Context, n NewAccount) error {
 	})
 }
 
-// needFree refuses an address that is an account's or an explicit alias's.
+// CheckFree says why AddAccount would refuse the address, before anybody is
+// asked for a password.
+func (db *DB) CheckFree(ctx context.Context, address Address) error {
+	return db.explain("check address "+address.String(), needFree(ctx, db.sql, address))
+}
+
+// needFree refuses an address that is an account's or an explicit alias's, or
+// in a domain that nobody added.
 // It cannot be both: whether mail for it stays, goes on or does both would
 // depend on which table is asked first.
-func needFree(ctx context.Context, tx *sql.Tx, address Address) error {
-	kind, system, err := lookUp(ctx, tx, address)
+func needFree(ctx context.Context, db querier, address Address) error {
+	if err := needDomain(ctx, db, address.Domain); err != nil {
+		return err
+	}
+	kind, system, err := lookUp(ctx, db, address)
 	switch {
 	case err != nil:
 		return err

@@ -134,8 +134,8 @@ func domainEmpty(ctx context.Context, tx *sql.Tx, name string) error {
 
 // domainKind says whether a domain is the stack's own; ErrNotFound if there is
 // no such domain.
-func domainKind(ctx context.Context, tx *sql.Tx, name string) (system bool, err error) {
-	err = tx.QueryRowContext(ctx, `SELECT system_domain FROM domain WHERE name = ?`, name).Scan(&system)
+func domainKind(ctx context.Context, db querier, name string) (system bool, err error) {
+	err = db.QueryRowContext(ctx, `SELECT system_domain FROM domain WHERE name = ?`, name).Scan(&system)
 	if errors.Is(err, sql.ErrNoRows) {
 		return false, refuse(ErrNotFound, "mailstack domain list", "there is no domain %s", name)
 	}
@@ -143,8 +143,8 @@ func domainKind(ctx context.Context, tx *sql.Tx, name string) (system bool, err 
 }
 
 // needDomain refuses addresses in a domain that nobody added.
-func needDomain(ctx context.Context, tx *sql.Tx, name string) error {
-	system, err := domainKind(ctx, tx, name)
+func needDomain(ctx context.Context, db querier, name string) error {
+	system, err := domainKind(ctx, db, name)
 	if errors.Is(err, ErrNotFound) || err == nil && system {
 		return refuse(ErrNotFound, "mailstack domain add "+name, "%s is not a domain of this stack yet", name)
 	}

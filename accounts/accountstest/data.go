@@ -51,6 +51,8 @@ func testAccounts(_ *testing.T, e *env) {
 	e.refused(add("u@mail.example.org"), accounts.ErrNotFound) // the host's name is nobody's
 	e.addDomains("new.example")
 	e.ok(add("u@new.example"))
+	e.refused(e.db.CheckFree(e.ctx, addr("u@new.example")), accounts.ErrExists)
+	e.ok(e.db.CheckFree(e.ctx, addr("free@new.example")))
 	e.refused(add("U@New.example"), accounts.ErrExists, "u@new.example")
 	e.refused(add("u+tag@new.example"), accounts.ErrInvalid)
 	e.refused(e.alias("u@new.example", "x@outside.example"), accounts.ErrExists, "is an account")
