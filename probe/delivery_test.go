@@ -60,11 +60,11 @@ func TestDeliveryFailures(t *testing.T) {
 	}
 	for _, name := range deliveries {
 		for _, c := range []struct {
-			name   string
-			break_ func(w *world)
-			kind   Kind
-			step   string
-			word   string
+			name  string
+			spoil func(w *world)
+			kind  Kind
+			step  string
+			word  string
 		}{
 			{"lost", func(w *world) { w.copies = 0 }, KindLost, "imap", "not known"},
 			{"lost, not in the queue", queue(false, nil), KindLost, "imap", "nor in the queue"},
@@ -75,7 +75,7 @@ func TestDeliveryFailures(t *testing.T) {
 			t.Run(name+"/"+c.name, func(t *testing.T) {
 				t.Parallel()
 				w := newWorld(t)
-				c.break_(w)
+				c.spoil(w)
 				got := check(t, w.start(allKeys...), name, 3*time.Second)
 				wantFailure(t, got, c.kind, c.step)
 				if !strings.Contains(got.Reason, c.word) {

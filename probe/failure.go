@@ -185,12 +185,13 @@ func classify(ctx context.Context, addr, step string, err error) error {
 	}
 	// A copy: the failure may be shared, and what it already knows stays.
 	g := *f
-	switch ctxErr := ctx.Err(); {
-	case g.Kind != KindClosed && g.Kind != KindTLS && g.Kind != KindTimeout && g.Kind != KindGarbage && g.Kind != KindUnreachable:
-	case errors.Is(ctxErr, context.DeadlineExceeded):
-		g.Kind, g.Detail = KindTimeout, ""
-	case errors.Is(ctxErr, context.Canceled):
-		g.Kind, g.Detail = KindInterrupted, ""
+	if g.Kind.mayBeTheDeadline() {
+		switch ctxErr := ctx.Err(); {
+		case errors.Is(ctxErr, context.DeadlineExceeded):
+			g.Kind, g.Detail = KindTimeout, ""
+		case errors.Is(ctxErr, context.Canceled):
+			g.Kind, g.Detail = KindInterrupted, ""
+		}
 	}
 	if g.Addr == "" {
 		g.Addr = addr
@@ -199,6 +200,16 @@ func classify(ctx context.Context, addr, step string, err error) error {
 		g.Step = step
 	}
 	return &g
+}
+
+// mayBeTheDeadline says whether a connection that was closed because time was
+// up can look like this: in the middle of a handshake, of an answer, of a line.
+func (k Kind) mayBeTheDeadline() bool {
+	switch k {
+	case KindTimeout, KindClosed, KindTLS, KindGarbage, KindUnreachable:
+		return true
+	}
+	return false
 }
 
 // kindOf tells errors of the network and of TLS apart.

@@ -9,12 +9,12 @@ import (
 func TestWhatMustBeRefused(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
-		name   string
-		check  string
-		break_ func(w *world)
-		kind   Kind
-		step   string
-		word   string
+		name  string
+		check string
+		spoil func(w *world)
+		kind  Kind
+		step  string
+		word  string
 	}{
 		{"imap any password", "refusal.imap", func(w *world) { w.anyPassword = true }, KindInsecure, "wrong password", "logged in"},
 		{"imap backend down", "refusal.imap", func(w *world) { w.backendDown = true }, KindBackend, "wrong password", "UNAVAILABLE"},
@@ -43,7 +43,7 @@ func TestWhatMustBeRefused(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
-			c.break_(w)
+			c.spoil(w)
 			got := check(t, w.start(allKeys...), c.check, 10*time.Second)
 			wantFailure(t, got, c.kind, c.step)
 			if !strings.Contains(got.Reason, c.word) {

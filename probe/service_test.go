@@ -152,9 +152,9 @@ func TestTLSFailures(t *testing.T) {
 		t.Run(key, func(t *testing.T) {
 			t.Parallel()
 			for name, c := range map[string]struct {
-				break_ func(w *world)
-				kind   Kind
-				word   string // in the reason
+				spoil func(w *world)
+				kind  Kind
+				word  string // in the reason
 			}{
 				"foreign authority": {func(w *world) { w.serve(other.leaf(t, testHost, time.Hour)) }, KindTLS, "unknown authority"},
 				"wrong name":        {func(w *world) { w.serve(w.ca.leaf(t, "other.test", time.Hour)) }, KindTLS, "other.test"},
@@ -162,7 +162,7 @@ func TestTLSFailures(t *testing.T) {
 				"other certificate": {func(w *world) { w.target.Fingerprint = strings.Repeat("AB:", 31) + "AB" }, KindCertificate, "abababab"},
 			} {
 				w := newWorld(t)
-				c.break_(w)
+				c.spoil(w)
 				got := check(t, w.start(key), key, 10*time.Second)
 				wantFailure(t, got, c.kind, "tls")
 				if !strings.Contains(got.Reason, c.word) {

@@ -1,0 +1,64 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"mailstack/probe"
+)
+
+// TestProbeUsage: errors of usage are "unknown" to a monitoring system, never
+// "critical", and every one of them is said at once.
+func TestProbeUsage(t *testing.T) {
+	for _, c := range []struct {
+		args  string
+		words []string
+	}{
+		{"probe here", []string{`takes no arguments, got "here"`}},
+		{"probe --colour", []string{"unknown flag: --colour", "mailstack probe --help"}},
+		{"probe --timeout never", []string{"invalid argument"}},
+		{"probe --format xml --only imapz,refusal --timeout 1ms", []string{
+			`--format "xml": not one of text, json`, `no check is called "imapz"`, "--timeout 1ms", "hint: `mailstack probe --list`",
+		}},
+	} {
+		var stdout, stderr bytes.Buffer
+		code := run(context.Background(), strings.Fields(c.args), nil, &stdout, &stderr)
+		if code != probe.Unknown.ExitCode() {
+			t.Errorf("%s: exit code %d, want 3", c.args, code)
+		}
+		for _, w := range c.words {
+			if !strings.Contains(stderr.String(), w) {
+				t.Errorf("%s: stderr %q does not say %q", c.args, stderr.String(), w)
+			}
+		}
+		if stdout.Len() > 0 {
+			t.Errorf("%s: stdout %q", c.args, stdout.String())
+		}
+	}
+}
+
+func TestProbeList(t *testing.T) {
+	var text, asJSON, stderr bytes.Buffer
+	if code := run(context.Background(), []string{"probe", "--list"}, nil, &text, &stderr); code != 0 {
+		t.Fatalf("exit code %d: %s", code, stderr.String())
+	}
+	if code := run(context.Background(), []string{"probe", "--list", "--format", "json"}, nil, &asJSON, &stderr); code != 0 {
+		t.Fatalf("exit code %d: %s", code, stderr.String())
+	}
+	var list []listedCheck
+	if err := json.Unmarshal(asJSON.Bytes(), &list); err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimRight(text.String(), "\n"), "\n")
+	if len(lines) != len(list) || len(list) < 16 {
+		t.Fatalf("%d lines and %d objects", len(lines), len(list))
+	}
+	for i, c := range list {
+		if !strings.HasPrefix(lines[i], c.Name+" ") || !strings.HasSuffix(lines[i], "  "+c.About) || c.About == "" {
+			t.Errorf("line %q for %+v", lines[i], c)
+		}
+	}
+}
