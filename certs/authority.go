@@ -243,7 +243,8 @@ func newAuthority(names Names, now time.Time) (*authority, error) {
 		// kinds need one each. The CA/B Baseline Requirements write "no
 		// address" as these two ranges. For mail addresses an empty exclusion is
 		// "everything" to some verifiers and "nothing" to OpenSSL; permitting a
-		// name that cannot exist is understood by all.
+		// name that cannot exist is understood by all. (Go, OpenSSL 3.0 and 3.5 and
+		// NSS were seen to refuse every name outside; GnuTLS all but URIs.)
 		ExcludedIPRanges: []*net.IPNet{
 			{IP: net.IPv4zero.To4(), Mask: net.CIDRMask(0, 32)},
 			{IP: net.IPv6zero, Mask: net.CIDRMask(0, 128)},
