@@ -2,30 +2,32 @@ package stack
 
 import "golang.org/x/sys/unix"
 
-// DiskFree is the room on the file system of a volume.
+// DiskFree is the room on a file system that volumes are on.
 type DiskFree struct {
-	Volume     string  `json:"volume"`
-	Path       string  `json:"path"`
-	FreeBytes  int64   `json:"free_bytes"`
-	TotalBytes int64   `json:"total_bytes"`
-	FreeShare  float64 `json:"free_share"` // 0 to 1
+	Volumes    []string `json:"volumes"`
+	Path       string   `json:"path"` // of the first of them
+	FreeBytes  int64    `json:"free_bytes"`
+	TotalBytes int64    `json:"total_bytes"`
+	FreeShare  float64  `json:"free_share"` // 0 to 1
 }
 
-// Disks looks at the file systems of the data volumes, each once.
+// Disks looks at the file systems of the data volumes, each once. Socket
+// directories take no room and are left out.
 func Disks(l Layout, g *Graph) []DiskFree {
 	disks := []DiskFree{}
-	seen := map[unix.Fsid]bool{}
+	at := map[unix.Fsid]int{}
 	for _, v := range Volumes(g) {
-		if v.Target == "" {
-			continue // a socket directory takes no room
-		}
 		var st unix.Statfs_t
-		if unix.Statfs(l.Volume(v.Name), &st) != nil || seen[st.Fsid] || st.Blocks == 0 {
+		if v.Target == "" || unix.Statfs(l.Volume(v.Name), &st) != nil || st.Blocks == 0 {
 			continue
 		}
-		seen[st.Fsid] = true
+		if i, seen := at[st.Fsid]; seen {
+			disks[i].Volumes = append(disks[i].Volumes, v.Name)
+			continue
+		}
+		at[st.Fsid] = len(disks)
 		disks = append(disks, DiskFree{
-			Volume: v.Name, Path: l.Volume(v.Name),
+			Volumes: []string{v.Name}, Path: l.Volume(v.Name),
 			FreeBytes: int64(st.Bavail) * st.Bsize, TotalBytes: int64(st.Blocks) * st.Bsize,
 			FreeShare: float64(st.Bavail) / float64(st.Blocks),
 		})

@@ -26,7 +26,7 @@ type status struct {
 	Certificate *certStatus      `json:"certificate"`
 	Accounts    *int             `json:"accounts"`     // null: the database did not answer
 	Queue       *int             `json:"queue"`        // null: Postfix did not answer
-	Disks       []stack.DiskFree `json:"disks"`        // one for each volume with a path
+	Disks       []stack.DiskFree `json:"disks"`        // one for each file system
 	Maintained  *time.Time       `json:"maintained"`   // last maintenance run
 	Pending     map[string]int   `json:"updates"`      // packages with updates, by service
 	ProbeStatus string           `json:"probe_status"` // of the last maintenance run
@@ -128,7 +128,7 @@ func (a *app) status(ctx context.Context) (*status, error) {
 	s.Disks = stack.Disks(layout(cfg), g)
 	for _, d := range s.Disks {
 		if d.FreeShare < 0.05 {
-			s.critical("the disk of %s is nearly full: %.0f %% free", d.Volume, d.FreeShare*100)
+			s.critical("the disk of %s is nearly full: %.0f %% free", strings.Join(d.Volumes, ", "), d.FreeShare*100)
 		}
 	}
 	m, err := lastMaintenance(cfg)
@@ -305,7 +305,7 @@ func (a *app) printStatus(s *status) error {
 	}
 	p("accounts     %s\nqueue        %s\n", number(s.Accounts, ""), number(s.Queue, " messages"))
 	for _, d := range s.Disks {
-		p("disk         %-16s %s free of %s  (%s)\n", d.Volume, bytesText(d.FreeBytes), bytesText(d.TotalBytes), d.Path)
+		p("disk         %s free of %s  (%s)\n", bytesText(d.FreeBytes), bytesText(d.TotalBytes), strings.Join(d.Volumes, ", "))
 	}
 	if s.Maintained != nil {
 		p("maintenance  %s\n", ago(s.Maintained))
