@@ -213,6 +213,9 @@ func (s *status) addSocket(edge stack.Edge, c stack.Container) {
 func (s *status) addCertificate(l stack.Layout, names certs.Names) {
 	now := time.Now()
 	state, err := certs.Inspect(l.CADir(), names, now)
+	for _, problem := range state.Problems {
+		s.warning("certificate: %v; %s", problem, problem.Hint())
+	}
 	if err != nil || state.Leaf == nil {
 		s.critical("there is no usable certificate: mailstack up")
 		return

@@ -3,10 +3,13 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"mailstack/config"
 	"mailstack/stack"
 )
 
@@ -103,12 +106,30 @@ func (a *app) prove(ctx context.Context, t *target) error {
 		return err
 	}
 	a.showClientSettings(t.cfg)
+	a.offerUnits(t.cfg)
 	local := report.Status.ExitCode() < 2
 	a.showOutlook(ctx, t.cfg, local)
 	if !local {
 		return &exitError{code: exitFailed, err: fmt.Errorf("prove stack: the probe failed, see the lines marked ✗ above")}
 	}
 	return nil
+}
+
+// offerUnits says how the stack gets its daily maintenance and its start at
+// boot, where nothing does that yet.
+func (a *app) offerUnits(cfg *config.Config) {
+	if cfg.Path == "" || cfg.Demonstration() {
+		return
+	}
+	unit := filepath.Join("/etc/systemd/system", "mailstack-"+cfg.Name+"-maintain.timer")
+	if _, err := os.Stat(unit); err == nil {
+		return
+	}
+	how := "`mailstack systemd --cron` prints a line for cron"
+	if _, err := os.Stat("/run/systemd/system"); err == nil {
+		how = "`mailstack systemd --install` sets up both"
+	}
+	fmt.Fprintf(a.Stdout, "\nStill to do: daily maintenance and the start at boot: %s\n", how)
 }
 
 // showFirstAccount shows the generated password of the first account, once.
