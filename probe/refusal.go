@@ -39,8 +39,9 @@ func refusals(plans ...plan) Func {
 			if !applies {
 				continue
 			}
+			step := tr.begin(a.name)
 			wg.Go(func() {
-				errs[i] = tr.step(ctx, a.name, func() error { return a.try(ctx, t, tr.quiet()) })
+				errs[i] = step(ctx, func() error { return a.try(ctx, t, tr.quiet()) })
 			})
 		}
 		wg.Wait()

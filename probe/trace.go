@@ -3,6 +3,8 @@ package probe
 import (
 	"context"
 	"errors"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -31,26 +33,32 @@ func (tr *Trace) quiet() *Trace { return &Trace{addr: tr.addr} }
 // step does f under a name, times it, and returns its error as a Failure that
 // knows the step and the address.
 func (tr *Trace) step(ctx context.Context, name string, f func() error) error {
+	return tr.begin(name)(ctx, f)
+}
+
+// begin starts a step and returns what does it. Steps that are done side by
+// side are begun one after the other, so that they are always in one order.
+func (tr *Trace) begin(name string) func(ctx context.Context, f func() error) error {
 	if tr.rec == nil {
-		return classify(ctx, tr.addr, name, f())
+		return func(ctx context.Context, f func() error) error { return classify(ctx, tr.addr, name, f()) }
 	}
 	tr.rec.mu.Lock()
+	defer tr.rec.mu.Unlock()
 	i := len(tr.rec.steps)
 	tr.rec.steps = append(tr.rec.steps, Step{Name: name, Address: tr.addr})
 	tr.rec.began = append(tr.rec.began, time.Now())
-	tr.rec.mu.Unlock()
-
-	err := f()
-
-	tr.rec.mu.Lock()
-	tr.rec.steps[i].Duration = time.Since(tr.rec.began[i])
-	tr.rec.steps[i].Done = true
-	tr.rec.mu.Unlock()
-	return classify(ctx, tr.addr, name, err)
+	return func(ctx context.Context, f func() error) error {
+		err := f()
+		tr.rec.mu.Lock()
+		defer tr.rec.mu.Unlock()
+		tr.rec.steps[i].Duration = time.Since(tr.rec.began[i])
+		tr.rec.steps[i].Done = true
+		return classify(ctx, tr.addr, name, err)
+	}
 }
 
-// snapshot is the steps so far. Those that still run have the time they have
-// taken up to now.
+// snapshot is the steps so far, those of one address together. Those that still
+// run have the time they have taken up to now.
 func (tr *Trace) snapshot() []Step {
 	tr.rec.mu.Lock()
 	defer tr.rec.mu.Unlock()
@@ -61,6 +69,7 @@ func (tr *Trace) snapshot() []Step {
 			steps[i].Duration = time.Since(tr.rec.began[i])
 		}
 	}
+	slices.SortStableFunc(steps, func(a, b Step) int { return strings.Compare(a.Address, b.Address) })
 	return steps
 }
 
