@@ -135,7 +135,7 @@ func TestBootstrapFailureEndsReading(t *testing.T) {
 }
 
 func TestBootstrapCancelled(t *testing.T) {
-	fakeTools(t, map[string]string{"mmdebstrap": `trap 'echo "E: cleaned up" >&2; exit 1' TERM; echo half; sleep 60 & wait`})
+	fakeTools(t, map[string]string{"mmdebstrap": `trap 'echo "E: cleaned up" >&2; exit 1' TERM; echo half; while :; do sleep 0.1; done`})
 	ctx, cancel := context.WithCancel(t.Context())
 	r, err := Bootstrap(ctx, BootstrapOptions{HostRoot: debianHost(t)}, nil)
 	if err != nil {
