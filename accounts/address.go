@@ -3,6 +3,7 @@ package accounts
 import (
 	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"golang.org/x/net/idna"
 )
@@ -12,6 +13,10 @@ import (
 const (
 	maxLocal   = 64
 	maxAddress = 254
+
+	// What is typed may be longer than what it means (UTF-8, quotes), but not
+	// by that much; the time that IDNA takes grows with the square.
+	maxInput = 2048
 )
 
 // Separator begins the part of a local part that its owner chooses freely:
@@ -45,7 +50,13 @@ type AddressError struct {
 	Reason string
 }
 
-func (e *AddressError) Error() string { return fmt.Sprintf("%q: %s", e.Input, e.Reason) }
+func (e *AddressError) Error() string {
+	input := e.Input
+	if len(input) > maxAddress {
+		input = input[:maxAddress] + "…"
+	}
+	return fmt.Sprintf("%q: %s", input, e.Reason)
+}
 
 // Is makes an AddressError match ErrInvalid.
 func (e *AddressError) Is(target error) bool { return target == ErrInvalid }
@@ -71,6 +82,10 @@ func parseDomain(s string) (domain, reason string) {
 	switch {
 	case s == "":
 		return "", "the domain is empty"
+	case len(s) > maxInput:
+		return "", "it is far too long"
+	case !utf8.ValidString(s):
+		return "", "the domain is not valid UTF-8"
 	case strings.HasPrefix(s, "["):
 		return "", "an address literal is not supported: use a domain name"
 	case strings.HasSuffix(s, "."):
@@ -132,6 +147,8 @@ func ParseAddress(s string) (Address, error) {
 func parseAddress(s string) (a Address, reason string) {
 	at := strings.LastIndexByte(s, '@')
 	switch {
+	case len(s) > maxInput:
+		return a, "it is far too long"
 	case at < 0:
 		return a, "an address is written local@domain"
 	case strings.ContainsAny(s, "<>") && !strings.Contains(s, `"`):
