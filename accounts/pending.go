@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"database/sql"
 	"errors"
-	"fmt"
 )
 
 // Sessions ends what running services still hold of an account: remembered
@@ -69,7 +68,7 @@ func (db *DB) FinishPending(ctx context.Context, sessions Sessions) (done int, e
 		}
 		after = addresses[len(addresses)-1]
 		if err := sessions.End(ctx, addresses); err != nil {
-			return done, fmt.Errorf("end sessions of %s: %w", enumerate(addresses), err)
+			return done, err
 		}
 		for _, r := range batch {
 			if _, err := db.sql.ExecContext(ctx, `DELETE FROM pending_end WHERE address = ? AND token = ?`, r.address, r.token); err != nil {

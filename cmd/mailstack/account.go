@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -181,19 +180,22 @@ func (p *people) accountShow() *cobra.Command {
 }
 
 func (p *people) printAccount(account accounts.AccountDetail) error {
-	aliases := "none"
-	if len(account.Aliases) > 0 {
-		aliases = strings.Join(account.Aliases, ", ")
-	}
-	return p.printTable([][]string{
+	rows := [][]string{
 		{"address", both(account.Address, account.Unicode)},
 		{"login", loginText(account.Account)},
 		{"quota", quotaText(account.QuotaBytes)},
 		{"password", account.Scheme},
-		{"aliases", aliases},
 		{"created", account.Created.Format(time.RFC3339)},
 		{"changed", account.Changed.Format(time.RFC3339)},
-	})
+	}
+	for i, alias := range account.Aliases {
+		heading := "aliases"
+		if i > 0 {
+			heading = ""
+		}
+		rows = append(rows, []string{heading, bothAddress(alias)})
+	}
+	return p.printTable(rows)
 }
 
 func (p *people) accountPasswd() *cobra.Command {
