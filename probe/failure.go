@@ -163,11 +163,13 @@ func reasonsOf(failures []*Failure) []string {
 		if _, seen := at[text]; !seen {
 			order = append(order, text)
 		}
-		at[text] = append(at[text], f.Addr)
+		if !slices.Contains(at[text], f.Addr) {
+			at[text] = append(at[text], f.Addr)
+		}
 	}
 	for i, text := range order {
 		if addrs := at[text]; addrs[0] != "" {
-			order[i] = strings.Join(slices.Compact(addrs), " and ") + ": " + text
+			order[i] = strings.Join(addrs, " and ") + ": " + text
 		}
 	}
 	return order
