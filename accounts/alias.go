@@ -135,6 +135,11 @@ func checkTargets(ctx context.Context, tx *sql.Tx, address Address, targets []Ad
 			problems = append(problems, refuse(ErrNotFound, "mailstack account add "+target.Base().String(),
 				"target %s does not exist, and its domain is one of this stack", target))
 		}
+		if kind == isAccount {
+			if _, system, err := lookUp(ctx, tx, next); err != nil || system {
+				problems = append(problems, errors.Join(err, refuse(ErrNotFound, "", "target %s belongs to the stack itself", target)))
+			}
+		}
 	}
 	if len(problems) > 0 {
 		return errors.Join(problems...)

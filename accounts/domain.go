@@ -55,11 +55,12 @@ func (db *DB) ListDomains(ctx context.Context, system bool) ([]Domain, error) {
 
 func (db *DB) listDomains(ctx context.Context, system bool) ([]Domain, error) {
 	rows, err := db.sql.QueryContext(ctx, `
-		SELECT d.name, d.system_domain, d.created,
-		  (SELECT COUNT(*) FROM account a WHERE a.domain = d.name AND NOT a.system_account),
-		  (SELECT COUNT(DISTINCT l.address) FROM alias l WHERE l.domain = d.name AND NOT l.system_alias),
-		  EXISTS (SELECT 1 FROM alias l WHERE l.address = CONCAT('@', d.name))
-		FROM domain d WHERE ? OR NOT d.system_domain ORDER BY d.name`, system)
+		SELECT d.name, d.system_domain, d.created, COALESCE(a.n, 0), COALESCE(l.n, 0), COALESCE(l.catch_all, 0)
+		FROM domain d
+		LEFT JOIN (SELECT domain, COUNT(*) AS n FROM account WHERE NOT system_account GROUP BY domain) a ON a.domain = d.name
+		LEFT JOIN (SELECT domain, COUNT(DISTINCT address) AS n, MAX(address = CONCAT('@', domain)) AS catch_all
+		           FROM alias WHERE NOT system_alias GROUP BY domain) l ON l.domain = d.name
+		WHERE ? OR NOT d.system_domain ORDER BY d.name`, system)
 	if err != nil {
 		return nil, err
 	}

@@ -117,8 +117,9 @@ func dangling(ctx context.Context, db querier) ([]Alias, error) {
 		        CONCAT(SUBSTRING_INDEX(SUBSTRING_INDEX(target, '@', 1), '+', 1), '@', SUBSTRING_INDEX(target, '@', -1)) AS base
 		      FROM alias) l
 		JOIN domain d ON d.name = l.target_domain
-		WHERE NOT EXISTS (SELECT 1 FROM account a WHERE a.address = l.base)
-		  AND NOT EXISTS (SELECT 1 FROM alias x WHERE x.address = l.base)
-		  AND NOT EXISTS (SELECT 1 FROM alias c WHERE c.address = CONCAT('@', l.target_domain) AND c.address <> l.address)
+		LEFT JOIN account a ON a.address = l.base
+		LEFT JOIN alias x ON x.address = l.base
+		LEFT JOIN alias c ON c.address = CONCAT('@', l.target_domain) AND c.address <> l.address
+		WHERE a.address IS NULL AND x.address IS NULL AND c.address IS NULL
 		ORDER BY l.domain, l.address, l.target`)
 }

@@ -80,7 +80,7 @@ func systemCurrent(ctx context.Context, db querier, want settings) (bool, error)
 	}
 	var probes, others int
 	err = db.QueryRowContext(ctx, `SELECT COALESCE(SUM(address = ? AND enabled AND quota_bytes = 0), 0), COUNT(*)
-		FROM account WHERE system_account`, ProbeLocal+"@"+want.hostname).Scan(&probes, &others)
+		FROM account WHERE system_account = 1`, ProbeLocal+"@"+want.hostname).Scan(&probes, &others)
 	if err != nil || probes != 1 || others != 1 {
 		return false, err
 	}
@@ -182,7 +182,7 @@ func moveHostname(ctx context.Context, tx *sql.Tx, old, hostname string) error {
 
 // removeOldProbes removes the stack's own accounts but one.
 func removeOldProbes(ctx context.Context, tx *sql.Tx, probe string) error {
-	old, err := queryStrings(ctx, tx, `SELECT address FROM account WHERE system_account AND address <> ?`, probe)
+	old, err := queryStrings(ctx, tx, `SELECT address FROM account WHERE system_account = 1 AND address <> ?`, probe)
 	for _, address := range old {
 		_, errDelete := tx.ExecContext(ctx, `DELETE FROM account WHERE address = ?`, address)
 		err = errors.Join(err, errDelete, markPending(ctx, tx, address))
@@ -224,26 +224,36 @@ type aliasRow struct{ address, target, domain string }
 // except where the address is an account's, an explicit alias's, or the
 // postmaster's own.
 func systemAliases(ctx context.Context, db querier, s settings, domain string) (missing, extra []aliasRow, err error) {
+	// One domain is looked up by its key; all of them are one pass.
+	inDomain, inAlias, only := "", "", []any(nil)
+	if domain != "" {
+		inDomain, inAlias, only = " AND d.name = ?", " AND l.domain = ?", []any{domain}
+	}
 	missing, err = queryRows(ctx, db, `
 		SELECT CONCAT(r.local, '@', d.name), ?, d.name
 		FROM domain d CROSS JOIN (SELECT ? AS local UNION ALL SELECT ? UNION ALL SELECT ?) r
-		WHERE (? = '' OR d.name = ?) AND ? <> '' AND CONCAT(r.local, '@', d.name) <> ?
+		WHERE ? <> '' AND CONCAT(r.local, '@', d.name) <> ?
 		  AND NOT EXISTS (SELECT 1 FROM account a WHERE a.address = CONCAT(r.local, '@', d.name))
 		  AND NOT EXISTS (SELECT 1 FROM alias l WHERE l.address = CONCAT(r.local, '@', d.name)
-		                    AND (NOT l.system_alias OR l.target = ?))`,
-		s.postmaster, systemLocals[0], systemLocals[1], systemLocals[2],
-		domain, domain, s.postmaster, s.postmaster, s.postmaster)
+		                    AND (NOT l.system_alias OR l.target = ?))`+inDomain,
+		append([]any{
+			s.postmaster, systemLocals[0], systemLocals[1], systemLocals[2],
+			s.postmaster, s.postmaster, s.postmaster,
+		}, only...)...)
 	if err != nil {
 		return nil, nil, err
 	}
+	// Joins, where NOT EXISTS would read better: MariaDB makes that a scan of
+	// every account (seconds with 100,000 of them).
 	extra, err = queryRows(ctx, db, `
-		SELECT l.address, l.target, l.domain FROM alias l
-		WHERE l.system_alias AND (? = '' OR l.domain = ?)
+		SELECT DISTINCT l.address, l.target, l.domain FROM alias l
+		LEFT JOIN account a ON a.address = l.address
+		LEFT JOIN alias x ON x.address = l.address AND x.system_alias = 0
+		WHERE l.system_alias = 1
 		  AND (l.target <> ? OR l.address = ?
 		       OR SUBSTRING_INDEX(l.address, '@', 1) NOT IN (?, ?, ?)
-		       OR EXISTS (SELECT 1 FROM account a WHERE a.address = l.address)
-		       OR EXISTS (SELECT 1 FROM alias x WHERE x.address = l.address AND NOT x.system_alias))`,
-		domain, domain, s.postmaster, s.postmaster, systemLocals[0], systemLocals[1], systemLocals[2])
+		       OR a.address IS NOT NULL OR x.address IS NOT NULL)`+inAlias,
+		append([]any{s.postmaster, s.postmaster, systemLocals[0], systemLocals[1], systemLocals[2]}, only...)...)
 	return missing, extra, err
 }
 

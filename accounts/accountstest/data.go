@@ -119,6 +119,7 @@ func testAliases(_ *testing.T, e *env) {
 	e.addAccounts("u@a.example")
 	e.refused(e.alias("x@other.example", "u@a.example"), accounts.ErrNotFound, "other.example")
 	e.refused(e.alias("x@a.example"), accounts.ErrInvalid, "target")
+	e.refused(e.alias("x@a.example", system.ProbeAddress()), accounts.ErrNotFound, "the stack itself")
 	e.ok(e.alias("team@a.example", "u@a.example", "me@outside.example", `"odd one"@outside.example`))
 	err := e.alias("team@a.example", "new@outside.example", "u@a.example")
 	e.refused(err, accounts.ErrExists, "team@a.example -> u@a.example")

@@ -29,6 +29,7 @@ CREATE TABLE IF NOT EXISTS account (
   created        DATETIME        NOT NULL COMMENT 'UTC',
   changed        DATETIME        NOT NULL COMMENT 'UTC',
   UNIQUE KEY account_by_domain (domain, localpart),
+  KEY account_by_system (system_account),
   CONSTRAINT account_domain FOREIGN KEY (domain) REFERENCES domain (name),
   CONSTRAINT account_address CHECK (address = CONCAT(localpart, '@', domain) AND address = LOWER(address)),
   CONSTRAINT account_password CHECK (password LIKE '{%}_%')
@@ -42,6 +43,7 @@ CREATE TABLE IF NOT EXISTS alias (
   PRIMARY KEY (address, target),
   KEY alias_by_target (target),
   KEY alias_by_domain (domain),
+  KEY alias_by_system (system_alias, domain),
   CONSTRAINT alias_domain FOREIGN KEY (domain) REFERENCES domain (name),
   CONSTRAINT alias_address CHECK (SUBSTRING_INDEX(address, '@', -1) = domain AND address = LOWER(address)),
   CONSTRAINT alias_target CHECK (target LIKE '_%@_%' AND target = LOWER(target))
