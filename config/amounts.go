@@ -26,9 +26,9 @@ var units = []struct {
 
 const sizeExample = `allowed is a whole number of bytes or of kB, MB, GB, TB, KiB, MiB, GiB or TiB, like "50MiB"`
 
-// parseSize reads "50MiB", "1 GB" or "1048576" as bytes. Letters may be large
+// ParseSize reads "50MiB", "1 GB" or "1048576" as bytes. Letters may be large
 // or small; "50M" is refused, since it means both.
-func parseSize(s string) (int64, error) {
+func ParseSize(s string) (int64, error) {
 	digits := len(s) - len(strings.TrimLeft(s, "0123456789"))
 	unit := strings.TrimLeft(s[digits:], " ")
 	n, err := strconv.ParseInt(s[:digits], 10, 64)
@@ -51,7 +51,7 @@ func parseSize(s string) (int64, error) {
 }
 
 // formatSize writes bytes in the largest unit that divides them, so that
-// parseSize gives the same number back.
+// ParseSize gives the same number back.
 func formatSize(n int64) string {
 	if n == 0 {
 		return "0"

@@ -137,7 +137,7 @@ func (s *setting) assignSize(field *int64, value any) error {
 			return fmt.Errorf("%s is not a size: %s", describe(value), sizeExample)
 		}
 		var err error
-		if size, err = parseSize(text); err != nil {
+		if size, err = ParseSize(text); err != nil {
 			return err
 		}
 	}

@@ -184,12 +184,12 @@ func TestSetRefuses(t *testing.T) {
 // A size that is written must be read as the same number.
 func TestSizes(t *testing.T) {
 	for _, n := range []int64{0, 1, 999, 1000, 1024, 1500, 50 * mib, 5e9, 1 << 50, 1<<62 + 1} {
-		if got, err := parseSize(formatSize(n)); got != n || err != nil {
+		if got, err := ParseSize(formatSize(n)); got != n || err != nil {
 			t.Errorf("%d is written %s and read %d, %v", n, formatSize(n), got, err)
 		}
 	}
 	for text, want := range map[string]int64{"50mib": 50 * mib, "1 kB": 1000, "7B": 7} {
-		if got, err := parseSize(text); got != want || err != nil {
+		if got, err := ParseSize(text); got != want || err != nil {
 			t.Errorf("%s is read %d, %v", text, got, err)
 		}
 	}

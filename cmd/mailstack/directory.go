@@ -4,11 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
-	"strconv"
 	"strings"
 
 	"mailstack/accounts"
+	"mailstack/config"
 )
 
 // directory is what the commands about domains, accounts and aliases need of
@@ -148,27 +147,16 @@ func bothAddress(address string) string {
 	return both(address, address[:at+1]+accounts.UnicodeDomain(address[at+1:]))
 }
 
-// sizeUnits are what a size may be given in, upper-case.
-var sizeUnits = map[string]int64{
-	"": 1, "B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "TIB": 1 << 40,
-}
-
-// parseQuota reads "2GiB", "500 MB", or "none". As in mailstack.toml, "2G" is
-// refused, since it means both.
+// parseQuota reads a size as mailstack.toml has it, or "none".
 func parseQuota(text string) (bytes int64, err error) {
 	if text == "none" {
 		return 0, nil
 	}
-	digits := len(text) - len(strings.TrimLeft(text, "0123456789"))
-	unit, known := sizeUnits[strings.ToUpper(strings.TrimLeft(text[digits:], " "))]
-	n, err := strconv.ParseInt(text[:digits], 10, 64)
-	switch {
-	case errors.Is(err, strconv.ErrRange), err == nil && known && n > math.MaxInt64/unit:
-		return 0, usageError(fmt.Errorf("--quota %q: it is too large to count", text))
-	case err != nil || !known:
-		return 0, usageError(fmt.Errorf(`--quota %q: allowed is none, or a whole number of bytes or of kB, MB, GB, TB, KiB, MiB, GiB or TiB, like "2GiB"`, text))
+	bytes, err = config.ParseSize(text)
+	if err != nil {
+		return 0, usageError(fmt.Errorf("--quota: %w, or none", err))
 	}
-	return n * unit, nil
+	return bytes, nil
 }
 
 // quotaText shows a quota.

@@ -68,6 +68,9 @@ func (a *app) up(ctx context.Context, opts upOptions) error {
 	} else {
 		fmt.Fprintf(a.Stdout, "%s is up (%s)\n", t.cfg.Name, seconds(time.Since(start)))
 	}
+	if _, err := a.maintainAccounts(ctx); err != nil {
+		return err
+	}
 	if opts.noProbe {
 		return a.showFirstAccount(t)
 	}
