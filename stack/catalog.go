@@ -30,8 +30,8 @@ func dovecot() Service {
 	return Service{
 		Name: "dovecot", About: "Dovecot: IMAP, POP3, ManageSieve, LMTP, SASL",
 		// Without DAC_OVERRIDE its root cannot even write where it is not
-		// the owner.
-		Capabilities: []string{"CHOWN", "SETGID", "SETUID", "SYS_CHROOT"},
+		// the owner. KILL: sessions run as vmail, and ending one is a signal.
+		Capabilities: []string{"CHOWN", "KILL", "SETGID", "SETUID"},
 		Tmpfs: []Tmpfs{
 			{Target: "/tmp", Options: "size=64m,mode=1777"},
 			{Target: "/run", Options: "size=8m,mode=755"},
