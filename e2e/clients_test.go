@@ -322,3 +322,8 @@ func (s *Stack) sieve(t *testing.T, user, password, script string) {
 	d.expect(t, `SETACTIVE "test"`, "OK")
 	d.expect(t, "LOGOUT", "OK")
 }
+
+// plain is the command that logs in to SMTP in one line (RFC 4954).
+func plain(user, password string) string {
+	return "AUTH PLAIN " + base64.StdEncoding.EncodeToString([]byte("\x00"+user+"\x00"+password))
+}
