@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -58,10 +59,33 @@ func syncDir(dir string) error {
 	return nil
 }
 
-// makeDir makes a directory with this owner and mode, or gives an existing
-// one both. A link in its place is an error: somebody else put it there.
+// makeParents makes a directory and the missing ones above it, durably: a
+// volume whose name is lost in a power cut looks like one that never was.
+func makeParents(path string) error {
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		return nil
+	}
+	if parent := filepath.Dir(path); parent != path {
+		if err := makeParents(parent); err != nil {
+			return err
+		}
+	}
+	if err := os.Mkdir(path, 0o700); err != nil && !os.IsExist(err) {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+// makeDir makes a directory with this owner and mode, durably, or gives an
+// existing one both. A link in its place is an error: somebody else put it
+// there.
 func makeDir(path string, owner Owner) error {
-	if err := os.Mkdir(path, owner.Mode); err != nil && !os.IsExist(err) {
+	switch err := os.Mkdir(path, 0o700); {
+	case err == nil:
+		if err := syncDir(filepath.Dir(path)); err != nil {
+			return err
+		}
+	case !os.IsExist(err):
 		return err
 	}
 	fd, err := unix.Open(path, unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_RDONLY|unix.O_CLOEXEC, 0)
@@ -80,6 +104,9 @@ func makeDir(path string, owner Owner) error {
 // most limit bytes.
 func readRegular(path string, limit int64) ([]byte, os.FileInfo, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if errors.Is(err, unix.ELOOP) {
+		return nil, nil, fmt.Errorf("read %s: a symbolic link, not a regular file", path)
+	}
 	if err != nil {
 		return nil, nil, err
 	}

@@ -29,12 +29,9 @@ func (p *planner) check() error {
 	for _, n := range p.o.Taken {
 		obstacle(other, "network %s exists and was not made for this stack", n.Name)
 	}
-	for _, c := range p.o.Containers {
-		if id := c.Labels[LabelID]; id != "" && id != p.d.ID && (p.d.Initialised || !p.d.NewID) || id != p.d.ID && p.d.NewID {
-			obstacle("give one of the two another `name`, or remove the other with its own `mailstack down`",
-				"container %s belongs to another stack named %s (id %s), not to the one in %s", c.Name, p.d.Name, id, p.d.Layout.Dir)
-			break
-		}
+	if what, id := p.otherStack(); what != "" {
+		obstacle("give one of the two another `name`, or remove the other with its own `mailstack down`",
+			"%s belongs to another stack named %s (id %s), not to the one in %s", what, p.d.Name, id, p.d.Layout.Dir)
 	}
 	for _, name := range p.opts.InitVolumes {
 		if !slices.ContainsFunc(p.d.Volumes, func(v VolumeWanted) bool { return v.Name == name }) {
@@ -47,6 +44,22 @@ func (p *planner) check() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// otherStack finds an object of a stack of the same name: one is enough to
+// say so.
+func (p *planner) otherStack() (what, id string) {
+	for _, c := range p.o.Containers {
+		if id := c.Labels[LabelID]; id != p.d.ID {
+			return "container " + c.Name, id
+		}
+	}
+	for _, n := range p.o.Networks {
+		if id := n.Labels[LabelID]; id != p.d.ID {
+			return "network " + n.Name, id
+		}
+	}
+	return "", ""
 }
 
 func (p *planner) volumeNames() []string {
@@ -76,10 +89,12 @@ func (p *planner) checkVolume(v VolumeWanted) error {
 			What: fmt.Sprintf("%s belongs to another stack (its mark says %s, this one is %s)", at, state.Mark.StackID, p.d.ID),
 			Fix:  "set [data] to this stack's own path, or move the other one's files away",
 		}
+	case state.Mark != nil && state.Mark.Volume != v.Name:
+		return &ObstacleError{What: fmt.Sprintf("%s is this stack's volume %s", at, state.Mark.Volume), Fix: "the paths of [data] are mixed up: set each to its own volume"}
 	case state.Mark != nil:
 		return &ObstacleError{What: at + " has its mark but its content is gone", Fix: "restore " + contentName(v.Name) + "/ from a backup, or remove the mark and run mailstack up --init-volume " + v.Name}
-	case state.Renamed && (asked || !p.d.Initialised):
-		return nil
+	case state.Renamed:
+		return nil // asked for then, and whole: only the mark is missing
 	case !state.Empty:
 		return &ObstacleError{
 			What: fmt.Sprintf("%s holds files but no mark of this stack (%s)", at, strings.Join(append(state.Strange, contentNames(state, v)...), ", ")),

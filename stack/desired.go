@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -25,7 +26,7 @@ type Settings struct {
 
 	MessageBytes int64
 	Memory       map[string]int64 // bytes by service; absent: the service's own
-	Relay        *images.Relay
+	Relay        *images.Relay    `json:"-"` // its password would be there
 	// RelayGeneration stands for the relay's password in hashes.
 	RelayGeneration int64
 
@@ -52,11 +53,23 @@ type Desired struct {
 	Graph      *Graph
 	Images     []ImageWanted
 	Volumes    []VolumeWanted
-	Files      map[string][]images.File // by service
+	Files      Files // by service
 	Networks   []string
 	Containers []ContainerWanted // in the order of the start
 	Tasks      []Task
 }
+
+// Files are what is rendered for each service. They hold secrets, so they print
+// as the services' names, with every verb and in every encoding.
+type Files map[string][]images.File
+
+func (f Files) String() string { return fmt.Sprintf("[rendered for %q]", slices.Sorted(maps.Keys(f))) }
+
+// Format implements fmt.Formatter.
+func (f Files) Format(s fmt.State, _ rune) { fmt.Fprint(s, f.String()) }
+
+// MarshalText is String, for JSON and other encodings.
+func (f Files) MarshalText() ([]byte, error) { return []byte(f.String()), nil }
 
 // ImageWanted is an image and how to build it.
 type ImageWanted struct {
@@ -87,7 +100,7 @@ type ContainerWanted struct {
 func NewDesired(g *Graph, set Settings, id Identity, tasks []Task) (*Desired, error) {
 	d := &Desired{
 		Settings: set, Identity: id, Graph: g, Tasks: tasks,
-		Volumes: Volumes(g), Files: map[string][]images.File{},
+		Volumes: Volumes(g), Files: Files{},
 	}
 	for _, s := range g.Services {
 		tar, digest, err := images.Context(s.Name, set.Base)

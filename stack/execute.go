@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"mailstack/images"
 )
@@ -35,26 +37,59 @@ func (x *Executor) do(ctx context.Context, a Action, log func(string)) error {
 	case RemoveNetwork:
 		return x.Engine.RemoveNetwork(ctx, a.Name)
 	case RunTask:
-		return a.Task.Do(ctx, log)
-	case CreateContainer:
-		return x.create(ctx, a.Spec)
-	case ReplaceContainer:
-		if err := x.remove(ctx, a.Spec.Name); err != nil {
-			return err
-		}
-		return x.create(ctx, a.Spec)
-	case StartContainer:
-		return x.Engine.StartContainer(ctx, a.Name)
-	case RestartContainer:
-		return x.Engine.RestartContainer(ctx, a.Name)
-	case ReloadContainer:
-		return x.reload(ctx, a.Name)
+		return x.runTask(ctx, a.Task, log)
+	case CreateContainer, ReplaceContainer, StartContainer, RestartContainer, ReloadContainer:
+		return x.serve(ctx, a)
 	case RemoveContainer:
 		return x.remove(ctx, a.Name)
 	case WaitReady:
 		return waitReady(ctx, x.Engine, a.Name, x.ReadyTimeout, log)
 	}
 	return fmt.Errorf("action %T is not known", a)
+}
+
+// serve lets a container read its files: those in its place now are what it
+// serves from then on.
+func (x *Executor) serve(ctx context.Context, a Action) error {
+	var name string
+	var err error
+	switch a := a.(type) {
+	case CreateContainer:
+		name, err = a.Spec.Name, x.create(ctx, a.Spec)
+	case ReplaceContainer:
+		name = a.Spec.Name
+		if err = x.remove(ctx, name); err == nil {
+			err = x.create(ctx, a.Spec)
+		}
+	case StartContainer:
+		name, err = a.Name, x.Engine.StartContainer(ctx, a.Name)
+	case RestartContainer:
+		name, err = a.Name, x.Engine.RestartContainer(ctx, a.Name)
+	case ReloadContainer:
+		name, err = a.Name, Run(ctx, x.Engine, a.Name, ReloadCmd)
+	}
+	if err != nil {
+		return err
+	}
+	err = os.Remove(x.Desired.Layout.reloadFile(strings.TrimPrefix(name, x.Desired.Name+"-")))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// runTask notes on disk first which services must reload after the task: an
+// interruption between the two would leave the task done and the old
+// certificate served until it expires.
+func (x *Executor) runTask(ctx context.Context, t Task, log func(string)) error {
+	if t.Reload {
+		for _, service := range t.Before {
+			if err := WriteFile(x.Desired.Layout.reloadFile(service), nil, Owner{Mode: 0o600}); err != nil {
+				return err
+			}
+		}
+	}
+	return t.Do(ctx, log)
 }
 
 func (x *Executor) writeID() error {
@@ -95,10 +130,6 @@ func (x *Executor) remove(ctx context.Context, name string) error {
 	return nil
 }
 
-func (x *Executor) reload(ctx context.Context, name string) error {
-	return Run(ctx, x.Engine, name, ReloadCmd)
-}
-
 // Run runs a command in a container and makes its failure an error with what
 // it said.
 func Run(ctx context.Context, e Engine, container string, command ...string) error {
@@ -122,7 +153,18 @@ func said(res ExecResult) string {
 
 func lastLines(text string, n int) string {
 	lines := strings.Split(strings.TrimSpace(text), "\n")
-	return strings.Join(lines[max(0, len(lines)-n):], " | ")
+	return printable(strings.Join(lines[max(0, len(lines)-n):], " | "))
+}
+
+// printable takes control characters out of what a container said: it may have
+// been broken into, and this goes to an administrator's terminal.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, text)
 }
 
 // writeFiles writes what was rendered for a service and removes what is no
@@ -170,23 +212,45 @@ func (x *Executor) initVolume(ctx context.Context, a InitVolume, log func(string
 	if a.MarkOnly {
 		return init.mark()
 	}
-	tmp, err := init.begin()
-	if err != nil {
+	spec := x.Desired.initContainer(a.Volume, init.tmp())
+	if a.Volume.Init {
+		// One that outlived an interrupted up still writes there.
+		if err := removeOwn(ctx, x.Engine, spec); err != nil {
+			return err
+		}
+	}
+	if err := init.begin(); err != nil {
 		return err
 	}
 	if a.Volume.Init {
-		if err := x.runOnce(ctx, x.Desired.initContainer(a.Volume, tmp), log); err != nil {
+		if err := x.runOnce(ctx, spec, log); err != nil {
 			return err
 		}
 	}
 	return init.finish(x.Now())
 }
 
-// runOnce runs a one-shot container to its end and removes it.
-func (x *Executor) runOnce(ctx context.Context, spec ContainerSpec, log func(string)) error {
-	if err := x.remove(ctx, spec.Name); err != nil {
+// removeOwn makes way for a one-shot container: it removes an earlier one of
+// this stack, but never somebody else's container of that name.
+func removeOwn(ctx context.Context, e Engine, spec ContainerSpec) error {
+	c, err := e.Container(ctx, spec.Name)
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	if err != nil {
 		return err
 	}
+	if c.Labels[LabelStack] != spec.Labels[LabelStack] || c.Labels[LabelID] != spec.Labels[LabelID] {
+		return &ObstacleError{What: "container " + c.Name + " exists and was not made for this stack", Fix: "remove or rename it"}
+	}
+	if err := e.RemoveContainer(ctx, spec.Name); err != nil && !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	return nil
+}
+
+// runOnce runs a one-shot container to its end and removes it.
+func (x *Executor) runOnce(ctx context.Context, spec ContainerSpec, log func(string)) error {
 	if err := x.create(ctx, spec); err != nil {
 		return err
 	}
@@ -270,13 +334,15 @@ func checkReady(ctx context.Context, e Engine, name string) (seen string, ok, fa
 	if err != nil {
 		return err.Error(), false, errors.Is(err, ErrNotFound)
 	}
+	// The engine restarts it; after a few times it will not get better. A
+	// start by hand sets the count back.
+	hopeless := c.RestartCount >= 3
 	if c.State != "running" {
-		// The engine restarts it; after a few times it will not get better.
-		return whyStart(c), false, c.RestartCount >= 3 || !slices.Contains([]string{"restarting", "exited", "created"}, c.State)
+		return whyStart(c), false, hopeless || !slices.Contains([]string{"restarting", "exited", "created"}, c.State)
 	}
 	res, err := e.Exec(ctx, name, ExecSpec{Command: []string{HealthCmd}})
 	if err != nil {
-		return err.Error(), false, false
+		return err.Error(), false, hopeless
 	}
-	return said(res), res.ExitCode == 0, false
+	return said(res), res.ExitCode == 0, hopeless
 }

@@ -37,7 +37,7 @@ func ReadIdentity(l Layout, names []string, now time.Time) (Identity, error) {
 	for _, name := range slices.Compact(slices.Sorted(slices.Values(names))) {
 		s, err := ReadSecret(l, name)
 		if errors.Is(err, fs.ErrNotExist) && (name != AdminSecret || !id.Initialised) {
-			s = Secret{Generation: now.Unix(), value: rand.Text()}
+			s = newSecret(now.Unix(), rand.Text())
 			id.New = append(id.New, name)
 			err = nil
 		} else if errors.Is(err, fs.ErrNotExist) {

@@ -41,6 +41,12 @@ func (l Layout) RunDir(service, kind string) string {
 	return filepath.Join(l.Dir, "run", service, kind)
 }
 
+// reloadFile is there while a service has yet to read the files that a task
+// has changed. Nothing mounts its directory.
+func (l Layout) reloadFile(service string) string {
+	return filepath.Join(l.Dir, "run", service, "reload-due")
+}
+
 // Socket is the path on the host of a socket that a service listens on.
 func (l Layout) Socket(service, socket string) string {
 	return filepath.Join(l.Content(SocketVolume(service)), socket)

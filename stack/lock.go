@@ -1,8 +1,11 @@
 package stack
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -28,10 +31,7 @@ func (e *LockedError) Hint() string {
 // kernel drops it when the process ends, however it ends, so there is no stale
 // lock. what names the command for whoever finds it taken.
 func Lock(l Layout, what string, now time.Time) (unlock func(), err error) {
-	if err := os.MkdirAll(l.Dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make data directory: %w", err)
-	}
-	if err := makeDir(l.Dir, Owner{Mode: 0o700}); err != nil {
+	if err := claimDir(l); err != nil {
 		return nil, fmt.Errorf("make data directory: %w", err)
 	}
 	path := l.lockFile()
@@ -39,22 +39,88 @@ func Lock(l Layout, what string, now time.Time) (unlock func(), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("lock stack: %w", err)
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		defer f.Close()
-		if err != unix.EWOULDBLOCK {
-			return nil, fmt.Errorf("lock stack: %s: %w", path, err)
-		}
-		holder := make([]byte, 256)
-		n, _ := f.ReadAt(holder, 0)
-		return nil, &LockedError{Path: path, Holder: strings.TrimSpace(string(holder[:n]))}
+	if err := flock(f); err != nil {
+		f.Close()
+		return nil, err
 	}
 	holder := fmt.Sprintf("mailstack %s (process %d, since %s)\n", what, os.Getpid(), now.Format("2006-01-02 15:04:05"))
-	if err := f.Truncate(0); err == nil {
+	err = f.Truncate(0)
+	if err == nil {
 		_, err = f.WriteAt([]byte(holder), 0)
-		if err != nil {
-			f.Close()
-			return nil, fmt.Errorf("lock stack: %w", err)
-		}
+	}
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("lock stack: %w", err)
 	}
 	return func() { f.Close() }, nil
+}
+
+// claimDir makes the data directory, the administrator's alone. One that others
+// may enter and that holds something already is not shut: it may be /srv.
+func claimDir(l Layout) error {
+	if err := makeParents(l.Dir); err != nil {
+		return err
+	}
+	info, err := os.Stat(l.Dir)
+	if err != nil {
+		return err
+	}
+	if info.Mode().Perm()&0o077 != 0 || !ownedBy(info, 0, 0) {
+		used, err := holdsOthers(l)
+		if err != nil {
+			return err
+		}
+		if used != "" {
+			return &ObstacleError{
+				What: fmt.Sprintf("%s is open to others and holds %s, which is no stack's", l.Dir, used),
+				Fix:  "give the stack a directory of its own as `dir` in [data]",
+			}
+		}
+	}
+	return makeDir(l.Dir, Owner{Mode: 0o700})
+}
+
+// holdsOthers names an entry of the data directory that is neither the stack's
+// nor a place where a disk is mounted; empty: there is none.
+func holdsOthers(l Layout) (string, error) {
+	for _, ours := range []string{l.lockFile(), l.IDFile(), l.pendingIDFile()} {
+		if _, err := os.Lstat(ours); err == nil {
+			return "", nil
+		}
+	}
+	entries, err := os.ReadDir(l.Dir)
+	if err != nil {
+		return "", err
+	}
+	for _, e := range entries {
+		inside, err := os.ReadDir(filepath.Join(l.Dir, e.Name()))
+		if e.Name() == "lost+found" || err == nil && (len(inside) == 0 || len(inside) == 1 && inside[0].Name() == "lost+found") {
+			continue
+		}
+		return e.Name(), nil
+	}
+	return "", nil
+}
+
+// flock locks an open lock file, or says who has it.
+func flock(f *os.File) error {
+	err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		holder := make([]byte, 256)
+		n, _ := f.ReadAt(holder, 0) // empty: it has just taken it
+		text := strings.TrimSpace(string(holder[:n]))
+		return &LockedError{Path: f.Name(), Holder: cmp.Or(text, "another mailstack command")}
+	}
+	if err != nil {
+		return fmt.Errorf("lock stack: %s: %w", f.Name(), err)
+	}
+	// A purge removes the file: a lock on one without a name excludes nobody.
+	mine, err := f.Stat()
+	if err != nil {
+		return fmt.Errorf("lock stack: %w", err)
+	}
+	if named, err := os.Lstat(f.Name()); err != nil || !os.SameFile(mine, named) {
+		return &LockedError{Path: f.Name(), Holder: "a purge that has just ended"}
+	}
+	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 
 	"golang.org/x/sync/errgroup"
@@ -26,6 +27,7 @@ type Observed struct {
 	Taken      []Network // networks of the names we need, without our label
 	Volumes    map[string]VolumeState
 	Stale      map[string]string // service -> why its files must be written
+	ReloadDue  map[string]bool   // by service: it has not read what a task changed
 	TasksDue   map[string]string // task -> cause
 }
 
@@ -47,7 +49,7 @@ type Task struct {
 func Observe(ctx context.Context, e Engine, d *Desired) (*Observed, error) {
 	o := &Observed{
 		Images: map[string]Image{}, Volumes: map[string]VolumeState{},
-		Stale: map[string]string{}, TasksDue: map[string]string{},
+		Stale: map[string]string{}, ReloadDue: map[string]bool{}, TasksDue: map[string]string{},
 	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return o.observeImages(gctx, e, d) })
@@ -66,6 +68,9 @@ func Observe(ctx context.Context, e Engine, d *Desired) (*Observed, error) {
 		}
 		if why != "" {
 			o.Stale[s.Name] = why
+		}
+		if _, err := os.Lstat(d.Layout.reloadFile(s.Name)); err == nil {
+			o.ReloadDue[s.Name] = true
 		}
 	}
 	return o, o.observeTasks(ctx, d)
@@ -194,10 +199,13 @@ func staleFiles(l Layout, s Service, files []images.File) (string, error) {
 			return why, err
 		}
 	}
-	for _, kind := range []string{"config", "secret"} {
+	for _, kind := range []string{"config", "secret", "tls"} {
 		entries, err := os.ReadDir(l.RunDir(s.Name, kind))
 		if err != nil {
 			return kind + "/ is missing", nil
+		}
+		if kind == "tls" {
+			continue // filled by a task
 		}
 		for _, e := range entries {
 			if !wanted[kind+"/"+e.Name()] {
@@ -242,9 +250,10 @@ func ownedBy(info fs.FileInfo, uid, gid int) bool {
 	return ok && int(st.Uid) == uid && int(st.Gid) == gid
 }
 
-// firstDifference quotes the first line that differs, for a cause.
+// firstDifference quotes the first line that differs, for a cause. Comments
+// are passed over: they change nothing.
 func firstDifference(old, new []byte) string {
-	a, b := bytes.Split(old, []byte("\n")), bytes.Split(new, []byte("\n"))
+	a, b := settings(old), settings(new)
 	for i := range max(len(a), len(b)) {
 		was, is := line(a, i), line(b, i)
 		if was != is {
@@ -257,7 +266,15 @@ func firstDifference(old, new []byte) string {
 			return fmt.Sprintf("%q becomes %q", was, is)
 		}
 	}
-	return "changes"
+	return "comments change"
+}
+
+// settings are the lines that are not comments.
+func settings(data []byte) [][]byte {
+	return slices.DeleteFunc(bytes.Split(data, []byte("\n")), func(line []byte) bool {
+		text := bytes.TrimSpace(line)
+		return len(text) == 0 || text[0] == '#'
+	})
 }
 
 func line(lines [][]byte, i int) string {

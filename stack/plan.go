@@ -58,7 +58,7 @@ type Options struct {
 // the way; nothing has been changed then.
 func NewPlan(d *Desired, o *Observed, opts Options) (*Plan, error) {
 	p := &planner{
-		d: d, o: o, opts: opts, ready: map[string]int{}, files: map[string]int{},
+		d: d, o: o, opts: opts, ready: map[string]int{}, awaited: map[string]int{}, files: map[string]int{},
 		image: map[string]int{}, removed: map[string]int{}, before: map[string][]int{},
 	}
 	if err := p.check(); err != nil {
@@ -67,11 +67,12 @@ func NewPlan(d *Desired, o *Observed, opts Options) (*Plan, error) {
 	p.identity()
 	p.images()
 	p.writeFiles()
+	p.leftoverContainers()
 	p.volumes()
 	p.networks()
 	p.tasks(func(t Task) bool { return len(t.Needs) == 0 })
 	p.containers()
-	p.leftovers()
+	p.leftoverNetworks()
 	return &p.plan, nil
 }
 
@@ -85,17 +86,19 @@ type planner struct {
 	first   []int          // identity: all that writes below the data directory needs it
 	image   map[string]int // by service
 	files   map[string]int // by service
+	cleared []int          // removals of what may hold ports and volumes
 	fill    []int          // initialisations of volumes
 	removed map[string]int // by service: the removal that an initialisation needs
 	network []int
 	before  map[string][]int // by service: tasks that come before it
-	ready   map[string]int   // by service: the wait for it
+	ready   map[string]int   // by service: the wait for one that is started here
+	awaited map[string]int   // by service: the wait for one that was starting before
 }
 
 func (p *planner) add(a Action, subject, cause string, needs ...int) int {
 	slices.Sort(needs)
 	p.plan.Operations = append(p.plan.Operations, Operation{
-		Action: a, Subject: subject, Cause: cause, Needs: slices.Compact(needs),
+		Action: a, Subject: subject, Cause: lastLines(cause, 3), Needs: slices.Compact(needs),
 	})
 	return len(p.plan.Operations) - 1
 }
@@ -140,18 +143,12 @@ func (p *planner) volumes() {
 		if state.Complete(p.d.ID) {
 			continue
 		}
-		needs := slices.Clone(p.first)
+		needs := slices.Concat(p.first, p.cleared)
 		if v.Init {
 			needs = append(needs, p.needs(p.image, v.Service)...)
 			needs = append(needs, p.needs(p.files, v.Service)...)
 		}
-		name := ContainerName(p.d.Name, v.Service)
-		if _, there := p.o.container(name); there {
-			if _, done := p.removed[v.Service]; !done {
-				p.removed[v.Service] = p.add(RemoveContainer{Name: name}, "container "+name, "its volume "+v.Name+" is made anew")
-			}
-			needs = append(needs, p.removed[v.Service])
-		}
+		needs = append(needs, p.removeUsers(v)...)
 		cause := "new"
 		if state.Renamed {
 			cause = "its initialisation was interrupted at the last step"
@@ -165,6 +162,23 @@ func (p *planner) volumes() {
 	if !p.d.Initialised {
 		p.fill = append(p.fill, p.add(CompleteID{}, "stack "+p.d.Name, "all volumes are there: nothing is initialised from now on", append(wait, p.first...)...))
 	}
+}
+
+// removeUsers removes every container that has a volume mounted: it would go on
+// with the directory that was there before, whatever is made in its place.
+func (p *planner) removeUsers(v VolumeWanted) (needs []int) {
+	for _, w := range p.d.Containers {
+		_, there := p.o.container(w.Spec.Name)
+		mounted := slices.ContainsFunc(w.Spec.Mounts, func(m Mount) bool { return m.Source == p.d.Layout.Content(v.Name) })
+		if !there || !mounted {
+			continue
+		}
+		if _, done := p.removed[w.Service]; !done {
+			p.removed[w.Service] = p.add(RemoveContainer{Name: w.Spec.Name}, "container "+w.Spec.Name, "the volume "+v.Name+" is made anew")
+		}
+		needs = append(needs, p.removed[w.Service])
+	}
+	return needs
 }
 
 func (p *planner) networks() {
@@ -188,16 +202,14 @@ func (p *planner) tasks(here func(Task) bool) {
 			needs = append(needs, op)
 		}
 		for _, name := range t.Needs {
-			if op, starting := p.ready[name]; starting {
-				needs = append(needs, op)
-				if cause == "" {
-					cause = name + " starts"
-				}
+			if _, starting := p.ready[name]; starting && cause == "" {
+				cause = name + " starts"
 			}
 		}
 		if cause == "" {
 			continue
 		}
+		needs = append(needs, p.await(t.Needs)...)
 		op := p.add(RunTask{Task: t}, t.Name, cause, needs...)
 		for _, name := range t.Before {
 			p.before[name] = append(p.before[name], op)
@@ -228,30 +240,60 @@ func subset(a, of []string) bool {
 // container plans one service's container: nothing, a reload, a start, or a
 // new one, and the wait until it answers.
 func (p *planner) container(w ContainerWanted) {
-	needs := slices.Concat(p.fill, p.network, p.before[w.Service],
-		p.needs(p.image, w.Service), p.needs(p.files, w.Service), p.needs(p.removed, w.Service))
-	for _, name := range w.StartsAfter {
-		needs = append(needs, p.needs(p.ready, name)...)
-	}
-	subject := "container " + w.Spec.Name
 	is, there := p.o.container(w.Spec.Name)
+	name, why := w.Spec.Name, p.whyReplace(w, is)
 	_, gone := p.removed[w.Service]
 	switch {
 	case gone:
-		p.wait(w, p.add(CreateContainer{Spec: w.Spec}, subject, "its volume was made anew", needs...))
+		p.start(w, CreateContainer{Spec: w.Spec}, "what it mounts was made anew")
 	case !there:
-		p.wait(w, p.add(CreateContainer{Spec: w.Spec}, subject, "not there", needs...))
-	case p.whyReplace(w, is) != "":
-		p.wait(w, p.add(ReplaceContainer{Spec: w.Spec}, subject, p.whyReplace(w, is), needs...))
+		p.start(w, CreateContainer{Spec: w.Spec}, "not there")
+	case why != "":
+		p.start(w, ReplaceContainer{Spec: w.Spec}, why)
+	case is.State == "dead":
+		p.start(w, ReplaceContainer{Spec: w.Spec}, whyStart(is))
+	case is.State == "paused", is.State == "restarting":
+		// A start does nothing to these.
+		p.start(w, RestartContainer{Name: name}, whyStart(is))
 	case is.State != "running":
-		p.wait(w, p.add(StartContainer{Name: w.Spec.Name}, subject, whyStart(is), needs...))
+		p.start(w, StartContainer{Name: name}, whyStart(is))
 	case p.o.Stale[w.Service] != "":
-		p.wait(w, p.add(RestartContainer{Name: w.Spec.Name}, subject, "its files were changed by another hand: "+p.o.Stale[w.Service], needs...))
-	case p.reloads(w.Service):
-		p.add(ReloadContainer{Name: w.Spec.Name}, subject, "to serve the new certificate", p.before[w.Service]...)
+		p.start(w, RestartContainer{Name: name}, "its files were changed by another hand: "+p.o.Stale[w.Service])
 	case is.HealthStatus == "unhealthy":
-		p.wait(w, p.add(RestartContainer{Name: w.Spec.Name}, subject, "is unhealthy: "+is.HealthOutput, needs...))
+		p.start(w, RestartContainer{Name: name}, "is unhealthy: "+is.HealthOutput)
+	case p.reloads(w.Service):
+		p.add(ReloadContainer{Name: name}, "container "+name, "to serve the new certificate", p.before[w.Service]...)
+	case p.o.ReloadDue[w.Service]:
+		p.add(ReloadContainer{Name: name}, "container "+name, "a reload after a new certificate was interrupted", p.before[w.Service]...)
 	}
+}
+
+// start plans what makes a service's container run, after all that it needs,
+// and the wait for it.
+func (p *planner) start(w ContainerWanted, a Action, cause string) {
+	needs := slices.Concat(p.cleared, p.fill, p.network, p.before[w.Service], p.await(w.StartsAfter),
+		p.needs(p.image, w.Service), p.needs(p.files, w.Service), p.needs(p.removed, w.Service))
+	p.wait(w, p.add(a, "container "+w.Spec.Name, cause, needs...))
+}
+
+// await returns the waits for services, planning one for each that runs but
+// has not answered yet: an interrupted up left it so.
+func (p *planner) await(services []string) (needs []int) {
+	for _, name := range services {
+		if op, starting := p.ready[name]; starting {
+			needs = append(needs, op)
+			continue
+		}
+		c, there := p.o.container(ContainerName(p.d.Name, name))
+		if !there || c.State != "running" || c.HealthStatus != "starting" {
+			continue
+		}
+		if _, planned := p.awaited[name]; !planned {
+			p.awaited[name] = p.add(WaitReady{Name: c.Name}, name, "it was started and has not answered yet")
+		}
+		needs = append(needs, p.awaited[name])
+	}
+	return needs
 }
 
 // wait adds the wait until a service that was touched is ready.
@@ -270,10 +312,16 @@ func (p *planner) reloads(service string) bool {
 
 // whyReplace compares a container with its specification.
 func (p *planner) whyReplace(w ContainerWanted, is Container) string {
-	if img, there := p.o.Images[w.Spec.Image]; there && is.ImageID != img.ID && is.Image == w.Spec.Image {
-		return "its image was rebuilt"
-	}
 	if is.Labels[LabelSpec] == w.Spec.Labels[LabelSpec] {
+		img, there := p.o.Images[w.Spec.Image]
+		switch {
+		case !there:
+			return "its image is gone and is built again"
+		case is.ImageID != img.ID:
+			return "its image was rebuilt"
+		case w.Spec.Network != "none" && !p.o.network(w.Spec.Network):
+			return "its network is gone"
+		}
 		return ""
 	}
 	var was map[string]string
@@ -308,19 +356,29 @@ func whyStart(c Container) string {
 	return why
 }
 
-// leftovers removes containers and networks of this stack that nothing wants:
-// of services that are gone, and of interrupted initialisations.
-func (p *planner) leftovers() {
+// leftoverContainers removes containers of this stack that nothing wants: of
+// services that are gone, of interrupted initialisations. That is done before
+// anything is made or started, since they may hold ports and volumes.
+func (p *planner) leftoverContainers() {
 	for _, c := range p.o.Containers {
-		if slices.ContainsFunc(p.d.Containers, func(w ContainerWanted) bool { return w.Spec.Name == c.Name }) ||
-			slices.ContainsFunc(p.d.Graph.Services, func(s Service) bool { return InitName(p.d.Name, s.Name) == c.Name }) && !p.d.Initialised {
-			continue
+		if !slices.ContainsFunc(p.d.Containers, func(w ContainerWanted) bool { return w.Spec.Name == c.Name }) {
+			p.cleared = append(p.cleared, p.add(RemoveContainer{Name: c.Name}, "container "+c.Name, "no longer part of the stack"))
 		}
-		p.add(RemoveContainer{Name: c.Name}, "container "+c.Name, "no longer part of the stack")
+	}
+}
+
+// leftoverNetworks removes networks that nothing wants, once nothing uses them.
+func (p *planner) leftoverNetworks() {
+	var users []int
+	for i, op := range p.plan.Operations {
+		switch op.Action.(type) {
+		case RemoveContainer, ReplaceContainer:
+			users = append(users, i)
+		}
 	}
 	for _, n := range p.o.Networks {
 		if !slices.Contains(p.d.Networks, n.Name) {
-			p.add(RemoveNetwork{Name: n.Name}, "network "+n.Name, "no longer part of the stack")
+			p.add(RemoveNetwork{Name: n.Name}, "network "+n.Name, "no longer part of the stack", slices.Clone(users)...)
 		}
 	}
 }

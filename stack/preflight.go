@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -74,13 +75,13 @@ func freeBytes(path string) (free int64, at string, err error) {
 // whom where that can be known, and which key to change. Ports that the stack's
 // own running containers hold now are not looked at.
 func CheckPorts(ctx context.Context, d *Desired, o *Observed, p *Plan) error {
-	held := map[netip.AddrPort]bool{}
-	for _, c := range o.Containers {
-		if c.State == "running" {
-			for _, port := range c.Ports {
-				held[netip.AddrPortFrom(port.Address, port.Host)] = true
+	held := func(wanted Port) bool {
+		for _, c := range o.Containers {
+			if c.State == "running" && slices.ContainsFunc(c.Ports, wanted.conflicts) {
+				return true
 			}
 		}
+		return false
 	}
 	var errs []error
 	for _, op := range p.Operations {
@@ -98,7 +99,7 @@ func CheckPorts(ctx context.Context, d *Desired, o *Observed, p *Plan) error {
 				continue
 			}
 			for _, port := range w.Spec.Ports {
-				if at := netip.AddrPortFrom(port.Address, port.Host); !held[at] {
+				if !held(port) {
 					errs = append(errs, checkPort(ctx, d, w.Service, port))
 				}
 			}
@@ -107,10 +108,21 @@ func CheckPorts(ctx context.Context, d *Desired, o *Observed, p *Plan) error {
 	return errors.Join(errs...)
 }
 
+// conflicts says whether two published ports exclude each other: a listener on
+// all addresses of a family does so with one on any of them.
+func (p Port) conflicts(other Port) bool {
+	a, b := p.Address, other.Address
+	return p.Host == other.Host && a.Is4() == b.Is4() && (a == b || a.IsUnspecified() || b.IsUnspecified())
+}
+
 func checkPort(ctx context.Context, d *Desired, service string, port Port) error {
 	at := netip.AddrPortFrom(port.Address, port.Host)
+	network := "tcp4"
+	if at.Addr().Is6() {
+		network = "tcp6" // of that family alone, as the engine does: 0.0.0.0 may be held by this stack
+	}
 	var lc net.ListenConfig
-	ln, err := lc.Listen(ctx, "tcp", at.String())
+	ln, err := lc.Listen(ctx, network, at.String())
 	if err == nil {
 		return ln.Close()
 	}

@@ -111,7 +111,7 @@ func packages(ctx context.Context, e Engine, d *Desired, ref string) (string, er
 func runImage(ctx context.Context, e Engine, spec ContainerSpec) (string, error) {
 	x := &Executor{Engine: e}
 	var out strings.Builder
-	if err := x.remove(ctx, spec.Name); err != nil {
+	if err := removeOwn(ctx, e, spec); err != nil {
 		return "", err
 	}
 	if err := x.create(ctx, spec); err != nil {

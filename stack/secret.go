@@ -1,9 +1,11 @@
 package stack
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"path/filepath"
 	"strings"
@@ -15,20 +17,35 @@ type Secret struct {
 	// Generation is when it was made, in Unix seconds: it enters hashes and
 	// causes, where the value never may.
 	Generation int64
-	value      string
+	// A pointer, because fmt prints what is in an unexported field without
+	// asking its methods, but does not follow pointers there.
+	value *string
 }
 
-// Reveal returns the value.
-func (s Secret) Reveal() string { return s.value }
+// newSecret wraps a value.
+func newSecret(generation int64, value string) Secret {
+	return Secret{Generation: generation, value: &value}
+}
 
-func (Secret) String() string               { return "[redacted]" }
-func (Secret) GoString() string             { return "[redacted]" }
-func (Secret) MarshalText() ([]byte, error) { return []byte("[redacted]"), nil }
+// Reveal returns the value; that of the zero Secret is empty.
+func (s Secret) Reveal() string {
+	if s.value == nil {
+		return ""
+	}
+	return *s.value
+}
+
+const redacted = "[redacted]"
+
+func (Secret) String() string               { return redacted }
+func (Secret) GoString() string             { return redacted }
+func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
 // SecretError is a secret that cannot be used.
 type SecretError struct {
 	Name, Path string
 	Err        error
+	fix        string // empty: the secret itself is lost
 }
 
 func (e *SecretError) Error() string {
@@ -39,6 +56,9 @@ func (e *SecretError) Unwrap() error { return e.Err }
 
 // Hint says how to get past it.
 func (e *SecretError) Hint() string {
+	if e.fix != "" {
+		return e.fix
+	}
 	if e.Name == AdminSecret {
 		return "restore " + e.Path + " from a backup: the database accepts no other secret for its administrator"
 	}
@@ -71,23 +91,27 @@ func ReadSecret(l Layout, name string) (Secret, error) {
 		return Secret{}, &SecretError{Name: name, Path: path, Err: err}
 	}
 	if info.Mode().Perm()&0o077 != 0 {
-		return Secret{}, &SecretError{Name: name, Path: path, Err: fmt.Errorf("mode %04o lets others read it, 0600 is wanted", info.Mode().Perm())}
+		return Secret{}, &SecretError{
+			Name: name, Path: path, fix: "chmod 0600 " + path,
+			Err: fmt.Errorf("mode %04o lets others read it, 0600 is wanted", info.Mode().Perm()),
+		}
 	}
 	var f secretFile
-	dec := json.NewDecoder(strings.NewReader(string(data)))
+	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.DisallowUnknownFields()
-	if err := dec.Decode(&f); err != nil {
+	err = dec.Decode(&f)
+	if _, more := dec.Token(); err != nil || more != io.EOF {
 		return Secret{}, &SecretError{Name: name, Path: path, Err: errors.New("the file is corrupt: it is not what mailstack wrote")}
 	}
 	if f.Generation <= 0 || len(f.Secret) != secretLength || strings.Trim(f.Secret, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567") != "" {
 		return Secret{}, &SecretError{Name: name, Path: path, Err: errors.New("the file is corrupt: it holds no secret that mailstack made")}
 	}
-	return Secret{Generation: f.Generation, value: f.Secret}, nil
+	return newSecret(f.Generation, f.Secret), nil
 }
 
 // writeSecret keeps a secret.
 func writeSecret(l Layout, name string, s Secret) error {
-	data, err := json.Marshal(secretFile{Generation: s.Generation, Secret: s.value})
+	data, err := json.Marshal(secretFile{Generation: s.Generation, Secret: s.Reveal()})
 	if err != nil {
 		return err
 	}

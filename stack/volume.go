@@ -27,6 +27,7 @@ type Mark struct {
 
 // VolumeState is what was found at a volume's path.
 type VolumeState struct {
+	Name  string
 	Path  string
 	Mark  *Mark
 	Empty bool // nothing there but lost+found and leftovers of our own
@@ -38,16 +39,22 @@ type VolumeState struct {
 	Problem error    // why it could not be looked at
 }
 
-// Complete says whether the volume belongs to the stack with this id and may
-// be mounted.
+// Complete says whether this is the volume of this name of the stack with this
+// id, and may be mounted.
 func (v VolumeState) Complete(id string) bool {
-	return v.Problem == nil && v.Mark != nil && v.Mark.StackID == id && v.Content
+	return v.Problem == nil && v.belongsTo(id) && v.Mark.Volume == v.Name && v.Content
+}
+
+// belongsTo says whether the mark is of the stack with this id. No stack has an
+// empty one.
+func (v VolumeState) belongsTo(id string) bool {
+	return id != "" && v.Mark != nil && v.Mark.StackID == id
 }
 
 // observeVolume looks at a volume without changing anything. id is the
 // stack's, or the one it is being initialised with.
 func observeVolume(l Layout, name, id string) VolumeState {
-	v := VolumeState{Path: l.Volume(name)}
+	v := VolumeState{Name: name, Path: l.Volume(name)}
 	entries, err := os.ReadDir(v.Path)
 	if errors.Is(err, fs.ErrNotExist) {
 		v.Empty = true
@@ -62,13 +69,18 @@ func observeVolume(l Layout, name, id string) VolumeState {
 	for _, e := range entries {
 		switch n := e.Name(); {
 		case n == MarkName:
-			v.Mark, v.Problem = readMark(filepath.Join(v.Path, n))
+			var err error
+			v.Mark, err = readMark(filepath.Join(v.Path, n))
+			v.Problem = errors.Join(v.Problem, err)
 			v.Empty = false
 		case n == content:
 			v.Content, v.Empty = true, false
+			if !e.IsDir() {
+				v.Problem = errors.Join(v.Problem, fmt.Errorf("%s is not a directory", filepath.Join(v.Path, n)))
+			}
 		case n == pendingMark(id) && id != "":
 			v.Renamed = true
-		case n == "lost+found", isLeftover(n, content):
+		case n == "lost+found", isLeftover(n, content, id):
 		default:
 			v.Empty = false
 			if len(v.Strange) < 3 {
@@ -80,10 +92,11 @@ func observeVolume(l Layout, name, id string) VolumeState {
 	return v
 }
 
-// isLeftover says whether a name was made by an interrupted initialisation.
-func isLeftover(name, content string) bool {
-	return strings.HasPrefix(name, content+".tmp-") ||
-		strings.HasPrefix(name, MarkName+".pending-") || strings.HasPrefix(name, "."+MarkName+".")
+// isLeftover says whether a name was made by an interrupted initialisation of
+// the stack with this id. Another stack's may be under way.
+func isLeftover(name, content, id string) bool {
+	return id != "" && (name == content+".tmp-"+id || name == pendingMark(id) ||
+		strings.HasPrefix(name, "."+pendingMark(id)+".tmp-")) // as WriteFile names them
 }
 
 func pendingMark(id string) string { return MarkName + ".pending-" + id }
@@ -96,6 +109,9 @@ func readMark(path string) (*Mark, error) {
 	var m Mark
 	if err := json.Unmarshal(data, &m); err != nil {
 		return nil, fmt.Errorf("read mark %s: %w", path, err)
+	}
+	if m.StackID == "" || m.Volume == "" || m.Format < 1 {
+		return nil, fmt.Errorf("read mark %s: it is not what mailstack wrote", path)
 	}
 	if m.Format > markFormat {
 		return nil, fmt.Errorf("read mark %s: format %d is newer than this program knows (%d)", path, m.Format, markFormat)
@@ -119,18 +135,14 @@ func (i volumeInit) tmp() string {
 
 // begin makes the empty temporary directory, after removing what an earlier,
 // interrupted initialisation left.
-func (i volumeInit) begin() (tmp string, err error) {
-	dir := i.layout.Volume(i.name)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return "", err
+func (i volumeInit) begin() error {
+	if err := makeParents(i.layout.Volume(i.name)); err != nil {
+		return err
 	}
 	if err := i.clean(); err != nil {
-		return "", err
+		return err
 	}
-	if err := os.Mkdir(i.tmp(), 0o700); err != nil {
-		return "", err
-	}
-	return i.tmp(), makeDir(i.tmp(), i.owner)
+	return makeDir(i.tmp(), i.owner)
 }
 
 // clean removes leftovers, which by their names are ours.
@@ -141,7 +153,7 @@ func (i volumeInit) clean() error {
 		return err
 	}
 	for _, e := range entries {
-		if isLeftover(e.Name(), contentName(i.name)) {
+		if isLeftover(e.Name(), contentName(i.name), i.id) {
 			if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
 				return err
 			}
@@ -152,22 +164,26 @@ func (i volumeInit) clean() error {
 
 // finish gives the content its name and marks the volume.
 func (i volumeInit) finish(now time.Time) error {
-	dir := i.layout.Volume(i.name)
 	if err := syncTree(i.tmp()); err != nil {
 		return err
 	}
-	mark, err := json.MarshalIndent(Mark{StackID: i.id, Volume: i.name, Format: markFormat, Created: now.UTC()}, "", "  ")
-	if err != nil {
-		return err
-	}
-	pending := filepath.Join(dir, pendingMark(i.id))
-	if err := WriteFile(pending, append(mark, '\n'), Owner{Mode: 0o600}); err != nil {
+	if err := i.writePending(now); err != nil {
 		return err
 	}
 	if err := os.Rename(i.tmp(), i.layout.Content(i.name)); err != nil {
 		return err
 	}
 	return i.mark()
+}
+
+// writePending writes what becomes the mark.
+func (i volumeInit) writePending(now time.Time) error {
+	mark, err := json.MarshalIndent(Mark{StackID: i.id, Volume: i.name, Format: markFormat, Created: now.UTC()}, "", "  ")
+	if err != nil {
+		return err
+	}
+	pending := filepath.Join(i.layout.Volume(i.name), pendingMark(i.id))
+	return WriteFile(pending, append(mark, '\n'), Owner{Mode: 0o600})
 }
 
 // mark is the last step: the pending mark becomes the mark.
