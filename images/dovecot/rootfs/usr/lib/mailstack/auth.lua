@@ -19,6 +19,11 @@ local MAIL <const> = "/var/vmail"
 -- on its disk) costs this many seconds.
 local CONNECT_SECONDS <const> = 2
 
+-- One that falls silent later, in the middle of a query, for which luasql has no
+-- timeout, costs the worker: SIGALRM ends it, the login gets its temporary
+-- failure, and another worker takes its place.
+local LOOKUP_SECONDS <const> = 3
+
 -- A worker that has just waited that long fails its next lookups at once, so
 -- that a queue of logins does not add up the waits.
 local REST_SECONDS <const> = 1
@@ -60,9 +65,13 @@ local function query(build)
   if os.time() < rest_until then
     return nil, "the database did not answer a moment ago"
   end
+  local alarm, signal = require("posix.unistd").alarm, require("posix.signal")
+  signal.signal(signal.SIGALRM, signal.SIG_DFL) -- Dovecot ignores it
+  alarm(LOOKUP_SECONDS)
   local began = os.time()
   local connection, err = connect()
   if connection == nil then
+    alarm(0)
     if os.time() - began >= CONNECT_SECONDS then
       rest_until = os.time() + REST_SECONDS
     end
@@ -86,6 +95,7 @@ local function query(build)
     return found
   end)
   connection:close()
+  alarm(0)
   if not ok then
     return nil, rows
   end
