@@ -1,0 +1,122 @@
+package e2e
+
+import (
+	"database/sql"
+	"strings"
+	"testing"
+
+	"github.com/go-sql-driver/mysql"
+
+	"mailstack/accounts"
+)
+
+// databaseUsers are the names worth trying: ours and those of a MariaDB with
+// its default accounts. Percent is anonymous.
+var databaseUsers = []string{"root", "mysql", "mariadb.sys", "admin", "dovecot", "postfix", "vmail", ""}
+
+// Invariant 2: who the peer is opens nothing. The user ids are root's, those of
+// the services and the database's own, which a default MariaDB lets in.
+func TestNoDatabaseLoginByUID(t *testing.T) {
+	t.Parallel()
+	s := shared(t)
+	image := inspect(t, s.container("mysql")).Image
+	sockets := s.data() + "/socket/mysql/run:/socket/mysql:ro"
+	const try = `for user in "$@"; do
+		mariadb --no-defaults --ssl-verify-server-cert=OFF --skip-password -S /socket/mysql/mysqld.sock -u "$user" -e 'SELECT CURRENT_USER()' 2>&1 | tr '\n' ' '
+		echo
+	done`
+	for _, uid := range []string{"0", "5301", "5302", "5303", "5304", "5305"} {
+		args := []string{
+			"run", "--rm", "--label", "mailstack.stack=" + s.name, "--network", "none", "--cap-drop", "ALL", "--user", uid + ":" + uid,
+			"-v", sockets, "--entrypoint", "sh", image, "-c", try, "sh",
+		}
+		lines := strings.Split(docker(t, append(args, databaseUsers...)...), "\n")
+		if len(lines) != len(databaseUsers) {
+			t.Fatalf("uid %s: %q", uid, lines)
+		}
+		for i, line := range lines {
+			// 1045 access denied, 1524 plugin not loaded, 4151 account locked
+			if !strings.Contains(line, "ERROR 1045") && !strings.Contains(line, "ERROR 1524") && !strings.Contains(line, "ERROR 4151") {
+				t.Errorf("uid %s as %q is not refused: %s", uid, databaseUsers[i], line)
+			}
+		}
+	}
+}
+
+// From the containers themselves, with what is in them: a lookup table of
+// one's own.
+func TestNoDatabaseLoginFromPostfix(t *testing.T) {
+	t.Parallel()
+	s := shared(t)
+	const lookup = `printf 'hosts = unix:/socket/mysql/mysqld.sock\nuser = %s\npassword = %s\ndbname = mail\nquery = SELECT 1\n' "$1" "$2" >/tmp/$3.cf
+		postmap -q x mysql:/tmp/$3.cf 2>&1; status=$?; rm /tmp/$3.cf; exit $status`
+	for _, user := range []string{"root", "mysql", "admin", "dovecot", "postfix"} {
+		out, _ := s.exec(t, "postfix", "sh", "-c", lookup, "sh", user, "", "inv-"+user)
+		if !strings.Contains(out, "Access denied") {
+			t.Errorf("root in postfix as %s without a secret: %s", user, out)
+		}
+	}
+	// The lookup is one that works for who knows the secret.
+	out, code := s.exec(t, "postfix", "sh", "-c", lookup, "sh", "postfix", s.secret(t, "postfix"), "inv-control")
+	if code != 0 || strings.TrimSpace(out) != "1" {
+		t.Errorf("with its secret postfix gets status %d: %s", code, out)
+	}
+}
+
+func TestDatabaseUsersMayNoMoreThanTheyNeed(t *testing.T) {
+	t.Parallel()
+	s := shared(t)
+	address, _ := s.account(t)
+	db, err := accounts.Open(t.Context(), accounts.Options{
+		Socket: s.layout().Socket("mysql", "mysqld.sock"), Password: accounts.NewSecret(s.secret(t, "admin")),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if problems, err := db.Grants(t.Context()); err != nil || len(problems) > 0 {
+		t.Errorf("rights in the database: %v %v", problems, err)
+	}
+	forbidden := map[string][]string{
+		"postfix": {
+			"SELECT password FROM account", "SELECT * FROM account", "SELECT 1 FROM account WHERE password LIKE '{%'",
+			"SELECT * FROM mysql.global_priv", "SELECT LOAD_FILE('/run/mailstack/secret/admin') IS NOT NULL OR 1 FROM mysql.user",
+		},
+		"dovecot": {"SELECT * FROM mysql.global_priv", "SELECT * FROM pending_end"},
+	}
+	allowed := map[string]string{
+		"postfix": "SELECT address FROM account WHERE address = ?",
+		"dovecot": "SELECT password FROM account WHERE address = ?",
+	}
+	writes := []string{
+		"UPDATE account SET enabled = 1", "INSERT INTO domain (name, created) VALUES ('x.example', NOW())", "DELETE FROM alias",
+		"DROP TABLE alias", "CREATE TABLE t (i INT)", "CREATE DATABASE attack", "GRANT SELECT ON mail.* TO 'postfix'@'localhost'",
+		"SET GLOBAL general_log = 1", "SELECT 1 INTO OUTFILE '/tmp/attack'",
+	}
+	for user, statements := range forbidden {
+		conn := s.databaseAs(t, user)
+		var got string
+		if err := conn.QueryRow(allowed[user], address).Scan(&got); err != nil || got == "" {
+			t.Errorf("%s cannot do its own lookup: %v", user, err)
+		}
+		for _, statement := range append(statements, writes...) {
+			if _, err := conn.Exec(statement); err == nil {
+				t.Errorf("%s may %s", user, statement)
+			}
+		}
+	}
+}
+
+// databaseAs logs in over the shared socket as a service does.
+func (s *Stack) databaseAs(t *testing.T, user string) *sql.DB {
+	t.Helper()
+	c := mysql.NewConfig()
+	c.Net, c.Addr, c.User, c.Passwd, c.DBName = "unix", s.layout().Socket("mysql", "mysqld.sock"), user, s.secret(t, user), "mail"
+	connector, err := mysql.NewConnector(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	db := sql.OpenDB(connector)
+	t.Cleanup(func() { db.Close() })
+	return db
+}
