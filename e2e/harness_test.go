@@ -43,6 +43,7 @@ func (r result) String() string {
 
 var (
 	sharedOnce  sync.Once
+	sharedTold  sync.Once
 	sharedStack *Stack
 	sharedUp    result // of the first up, probe included
 	upSlots     = make(chan struct{}, 2)
@@ -62,11 +63,16 @@ func shared(t *testing.T) *Stack {
 		sharedStack = s
 		sharedUp = s.runIn(t.Context(), nil, "up")
 	})
-	if sharedUp.code != 0 {
-		t.Fatalf("up of the shared stack: %v", sharedUp)
+	if sharedUp.code == 0 {
+		sharedStack.logsOnFailure(t)
+		return sharedStack
 	}
-	sharedStack.logsOnFailure(t)
-	return sharedStack
+	sharedTold.Do(func() {
+		sharedStack.logsOnFailure(t)
+		t.Fatalf("up of the shared stack: %v", sharedUp)
+	})
+	t.Fatal("the shared stack is not up: the first test says why")
+	return nil
 }
 
 // downShared ends the shared stack as its owner would.

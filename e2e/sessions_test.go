@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,22 +19,32 @@ import (
 func (s *Stack) logins(t *testing.T, user, password string) map[string]bool {
 	t.Helper()
 	taken := map[string]bool{}
-	c, err := s.imapLogin(t, user, password)
-	taken["imap"] = err == nil
-	if c != nil {
-		c.Close()
+	var lock sync.Mutex
+	var wg sync.WaitGroup
+	// At the same time: each refusal takes two seconds.
+	for protocol, login := range map[string]func() (io.Closer, error){
+		"imap": func() (io.Closer, error) { return s.imapLogin(t, user, password) },
+		"pop3": func() (io.Closer, error) {
+			d, err := s.pop3Login(t, user, password)
+			return d.conn, err
+		},
+		"managesieve": func() (io.Closer, error) {
+			d, err := s.sieveLogin(t, user, password)
+			return d.conn, err
+		},
+		"submission": func() (io.Closer, error) { return s.smtpLogin(t, user, password) },
+	} {
+		wg.Go(func() {
+			session, err := login()
+			lock.Lock()
+			taken[protocol] = err == nil
+			lock.Unlock()
+			if err == nil {
+				session.Close()
+			}
+		})
 	}
-	pop, err := s.pop3Login(t, user, password)
-	taken["pop3"] = err == nil
-	pop.conn.Close()
-	sieve, err := s.sieveLogin(t, user, password)
-	taken["managesieve"] = err == nil
-	sieve.conn.Close()
-	submission, err := s.smtpLogin(t, user, password)
-	taken["submission"] = err == nil
-	if submission != nil {
-		submission.Close()
-	}
+	wg.Wait()
 	return taken
 }
 
