@@ -28,9 +28,16 @@ local LOOKUP_SECONDS <const> = 3
 -- that a queue of logins does not add up the waits.
 local REST_SECONDS <const> = 1
 
+-- At most this many workers compute a hash at the same time: ARGON2ID takes 19 MB
+-- each, and a flood of guesses must not use up the container's memory. A worker
+-- belongs to one of the slots, a byte of this file that it locks meanwhile.
+local SLOTS <const> = 4
+local SLOTS_FILE <const> = "/run/mailstack-hashing"
+
 local auth = dovecot.auth
 local password
 local rest_until = 0
+local slots -- file descriptor of SLOTS_FILE
 
 -- Reads the secret while the process is still root. Both auth and auth-worker
 -- come through here when they start.
@@ -124,6 +131,25 @@ local function mailbox(address, quota_bytes, prefix)
   }
 end
 
+-- verify compares a password with a hash, in this worker's turn.
+local function verify(request, hash, given)
+  local fcntl, unistd = require("posix.fcntl"), require("posix.unistd")
+  if slots == nil then
+    local fd, err = fcntl.open(SLOTS_FILE, fcntl.O_RDWR)
+    if fd == nil then
+      error("open " .. err)
+    end
+    slots = fd
+  end
+  local slot = { l_whence = unistd.SEEK_SET, l_start = unistd.getpid() % SLOTS, l_len = 1 }
+  slot.l_type = fcntl.F_WRLCK
+  fcntl.fcntl(slots, fcntl.F_SETLKW, slot)
+  local verified, problem = request:password_verify(hash, given)
+  slot.l_type = fcntl.F_UNLCK
+  fcntl.fcntl(slots, fcntl.F_SETLK, slot)
+  return verified, problem
+end
+
 -- The protocol is part of the key because Postfix gets another user name than
 -- the rest. The address comes first: "doveadm auth cache flush" compares it.
 function auth_passdb_get_cache_key()
@@ -148,7 +174,7 @@ function auth_password_verify(request, given)
   if account == nil or account.password == nil then
     return auth.PASSDB_RESULT_USER_UNKNOWN, "no such account"
   end
-  local verified, problem = request:password_verify(account.password, given)
+  local verified, problem = verify(request, account.password, given)
   if verified < 0 or (problem or ""):find("^Unknown scheme") then
     request:log_error("the stored hash is of no use: " .. tostring(problem))
     return auth.PASSDB_RESULT_SCHEME_NOT_AVAILABLE, "unusable hash"
