@@ -1,0 +1,224 @@
+package e2e
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestReadmeCommands runs the commands of README.md in their order, as they are
+// written, on a stack that their own init makes. Paths of the system have
+// stand-ins in a directory; which commands are run otherwise is said in steps.
+func TestReadmeCommands(t *testing.T) {
+	t.Parallel()
+	shared(t) // makes the images
+	g := newGuide(t)
+	steps := g.steps()
+	met := map[string]bool{}
+	scripts, _ := blocks(document(t, "README.md"), "sh")
+	for _, script := range scripts {
+		for i, line := range script.lines {
+			step, special := steps[line]
+			if !special && !strings.HasPrefix(line, "mailstack ") {
+				t.Fatalf("README.md:%d: this test does not know how to run %q", script.line+i, line)
+			}
+			met[line] = true
+			if step.before != nil {
+				step.before(t)
+			}
+			if !step.skip {
+				if r := g.run(t, line+step.add); r.code != 0 {
+					t.Fatalf("README.md:%d: %s: %v", script.line+i, line, r)
+				}
+			}
+			if step.after != nil {
+				step.after(t)
+			}
+		}
+	}
+	for line := range steps {
+		if !met[line] {
+			t.Errorf("README.md no longer has %q", line)
+		}
+	}
+}
+
+// step is how a command of README.md is run if not as it stands there.
+type step struct {
+	skip          bool   // it is not run
+	add           string // it is run with this behind it
+	before, after func(*testing.T)
+}
+
+// guide is a stack that README.md makes and takes down.
+type guide struct {
+	*Stack
+	paths   *strings.Replacer // paths of the system -> their stand-ins
+	subject string            // of a message in the backup
+}
+
+func newGuide(t *testing.T) *guide {
+	t.Helper()
+	s := newStack(t, "")
+	if err := os.Remove(s.config()); err != nil { // init is to write it
+		t.Fatal(err)
+	}
+	for _, dir := range []string{"program", "system/usr/sbin", "system/etc/ssl/certs", "system/usr/local/share/ca-certificates"} {
+		if err := os.MkdirAll(filepath.Join(s.dir, dir), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tool := filepath.Join(s.dir, "system/usr/sbin/update-ca-certificates")
+	if err := os.WriteFile(tool, []byte("#!/bin/sh\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return &guide{Stack: s, paths: strings.NewReplacer(
+		" bin/mailstack", " "+os.Getenv(binaryVar),
+		"/usr/local/bin/mailstack", filepath.Join(s.dir, "program/mailstack"),
+		"/etc/mailstack", s.config(),
+		"/var/lib/mailstack", s.data(),
+	)}
+}
+
+// run runs a command as a shell does, in the stack's directory.
+func (g *guide) run(t *testing.T, line string) result {
+	t.Helper()
+	if strings.HasPrefix(line, "mailstack up") {
+		upSlots <- struct{}{}
+		defer func() { <-upSlots }()
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	return program(ctx, nil, "sh", "-c", `cd "$1" && PATH="$1/program:$PATH" && `+g.paths.Replace(line), "sh", g.dir)
+}
+
+func (g *guide) steps() map[string]step {
+	system := " --root system"
+	return map[string]step{
+		// They would run this test and take the standard ports.
+		"make up":            {skip: true, before: recipe("up", `(?m)^bin/mailstack up$`)},
+		"make test":          {skip: true, before: recipe("test", `go test .* \./e2e\n$`)},
+		"bin/mailstack down": {skip: true}, // somebody's demonstration
+		"install -m 755 bin/mailstack /usr/local/bin/mailstack": {},
+
+		"mailstack init --hostname mail.example.org --postmaster me@example.org": {
+			add:   " --output mailstack.toml --address 127.0.0.1 --address ::1 --name " + g.name + " --dir " + g.data(),
+			after: g.freePorts,
+		},
+		"mailstack cert trust":          {add: system},
+		"mailstack cert trust --remove": {add: system},
+		"mailstack systemd --install":   {add: system},
+		"mailstack systemd --remove":    {add: system},
+
+		// It makes the images anew under the feet of the other tests' stacks.
+		"mailstack up --refresh": {skip: true},
+
+		"tar --numeric-owner -czf mailstack-backup.tar.gz /etc/mailstack /var/lib/mailstack": {},
+		"mailstack down": {before: g.deliverToAlice},
+		"tar --numeric-owner -xzf mailstack-backup.tar.gz -C /": {before: g.lose, after: g.checkRestored},
+
+		"mailstack down --purge": {add: " --yes", after: g.checkGone},
+		// Other stacks use them.
+		"docker image rm $(docker image ls -q 'mailstack/*')": {skip: true, before: func(t *testing.T) {
+			if docker(t, "image", "ls", "-q", "mailstack/*") == "" {
+				t.Error("docker image ls 'mailstack/*' lists no image")
+			}
+		}},
+		"rm -r /etc/mailstack /usr/local/bin/mailstack": {},
+	}
+}
+
+// recipe looks for what make would do.
+func recipe(target, pattern string) func(*testing.T) {
+	return func(t *testing.T) {
+		out, err := exec.Command("make", "-C", "..", "--no-print-directory", "-n", target).CombinedOutput()
+		if err != nil || !regexp.MustCompile(pattern).Match(out) {
+			t.Errorf("make -n %s: %v: %s", target, err, out)
+		}
+	}
+}
+
+// freePorts gives the file that init wrote the ports of this stack.
+func (g *guide) freePorts(t *testing.T) {
+	data, err := os.ReadFile(g.config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range listeners {
+		data = regexp.MustCompile(`(?m)^#`+key+` = \d+`).ReplaceAll(data, fmt.Appendf(nil, "%s = %d", key, g.port(key)))
+	}
+	if err := os.WriteFile(g.config(), data, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// deliverToAlice puts into the stack what the backup has to bring back.
+func (g *guide) deliverToAlice(t *testing.T) {
+	if r := g.runInput(t, "a password of hers\n", "account", "passwd", "alice@example.org", "--password-stdin"); r.code != 0 {
+		t.Fatal(r)
+	}
+	g.subject = g.deliver(t, "somebody@elsewhere.example", "info@example.org")
+	g.waitForAlice(t)
+}
+
+// lose is the disaster that the backup is for.
+func (g *guide) lose(t *testing.T) {
+	g.mustRun(t, "down")
+	for _, path := range []string{g.data(), g.config()} {
+		if err := os.RemoveAll(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func (g *guide) checkRestored(t *testing.T) {
+	g.up(t, "--no-probe")
+	g.waitForAlice(t)
+}
+
+// waitForAlice fetches alice's mail by POP3 until the message is there.
+func (g *guide) waitForAlice(t *testing.T) {
+	t.Helper()
+	settings := g.tls(t)
+	settings.ServerName = "mail.example.org"
+	waitUntil(t, 30*time.Second, "mail of alice", func() (bool, string) {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		conn, err := (&tls.Dialer{Config: settings}).DialContext(ctx, "tcp", g.addr("pop3s"))
+		if err != nil {
+			return false, err.Error()
+		}
+		defer conn.Close()
+		_, err = fmt.Fprint(conn, "USER alice@example.org\r\nPASS a password of hers\r\nTOP 1 0\r\nQUIT\r\n")
+		if err != nil {
+			return false, err.Error()
+		}
+		answer := new(strings.Builder)
+		if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+			return false, err.Error()
+		}
+		for buffer := make([]byte, 4096); err == nil; {
+			var n int
+			n, err = conn.Read(buffer)
+			answer.Write(buffer[:n])
+		}
+		return strings.Contains(answer.String(), "Subject: "+g.subject), answer.String()
+	})
+}
+
+func (g *guide) checkGone(t *testing.T) {
+	if _, err := os.Stat(g.data()); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("down --purge left %s (%v)", g.data(), err)
+	}
+	if left := docker(t, "ps", "-a", "-q", "--filter", "label=mailstack.stack="+g.name); left != "" {
+		t.Errorf("down --purge left containers: %s", left)
+	}
+}
