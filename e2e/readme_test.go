@@ -127,8 +127,8 @@ func (g *guide) steps() map[string]step {
 
 		"mailstack down --purge": {add: " --yes", after: g.checkGone},
 		// Other stacks use them.
-		"docker image rm $(docker image ls -q 'mailstack/*')": {skip: true, before: func(t *testing.T) {
-			if docker(t, "image", "ls", "-q", "mailstack/*") == "" {
+		"docker image rm $(docker image ls --format '{{.Repository}}:{{.Tag}}' 'mailstack/*')": {skip: true, before: func(t *testing.T) {
+			if docker(t, "image", "ls", "--format", "{{.Repository}}:{{.Tag}}", "mailstack/*") == "" {
 				t.Error("docker image ls 'mailstack/*' lists no image")
 			}
 		}},
