@@ -266,30 +266,41 @@ func find(c *imapclient.Client, mailbox, subject string) ([]string, error) {
 	return messages, nil
 }
 
-// waitMail waits until a message with the subject is in the mailbox.
+// waitMail waits until a message with the subject is in the mailbox. It signs in
+// again where its session ends: a change of the account that another command
+// has just seen to may end one that is newer.
 func (s *Stack) waitMail(t *testing.T, user, password, mailbox, subject string) string {
 	t.Helper()
-	c := s.imap(t, user, password)
-	var message string
+	var found []string
 	waitUntil(t, 30*time.Second, fmt.Sprintf("mail %q in %s of %s", subject, mailbox, user), func() (bool, string) {
-		found, err := find(c, mailbox, subject)
-		if len(found) == 0 {
-			return false, fmt.Sprintf("no such message (%v)", err)
-		}
-		message = found[0]
-		return true, ""
+		var err error
+		found, err = s.look(t, user, password, mailbox, subject)
+		return len(found) > 0, fmt.Sprintf("no such message (%v)", err)
 	})
-	return message
+	return found[0]
 }
 
 // count is the number of messages with the subject in INBOX now.
 func (s *Stack) count(t *testing.T, user, password, subject string) int {
 	t.Helper()
-	found, err := find(s.imap(t, user, password), "INBOX", subject)
-	if err != nil {
-		t.Fatal(err)
-	}
+	var found []string
+	waitUntil(t, 10*time.Second, "look into INBOX of "+user, func() (bool, string) {
+		var err error
+		found, err = s.look(t, user, password, "INBOX", subject)
+		return err == nil, fmt.Sprint(err)
+	})
 	return len(found)
+}
+
+// look finds messages in a session of its own.
+func (s *Stack) look(t *testing.T, user, password, mailbox, subject string) ([]string, error) {
+	t.Helper()
+	c, err := s.imapLogin(t, user, password)
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	return find(c, mailbox, subject)
 }
 
 // sieveLogin opens a ManageSieve session (RFC 5804): STARTTLS, then the login.

@@ -49,7 +49,7 @@ func TestMain(m *testing.M) {
 func inner(m *testing.M) int {
 	if !given("test.parallel") {
 		// The tests wait for mail more than they compute.
-		if err := flag.Set("test.parallel", "8"); err != nil {
+		if err := flag.Set("test.parallel", "4"); err != nil {
 			panic(err)
 		}
 	}

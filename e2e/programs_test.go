@@ -71,10 +71,9 @@ func TestCurl(t *testing.T) {
 	if r := curl(t, "submission", "smtp", "", append(send, "--ssl-reqd")...); r.code != 0 {
 		t.Fatalf("send by smtp and STARTTLS: %v", r)
 	}
-	c := s.imap(t, user, password)
 	waitUntil(t, 30*time.Second, "two letters", func() (bool, string) {
-		found, err := find(c, "INBOX", "from curl")
-		return len(found) == 2, fmt.Sprint(len(found), err)
+		n := s.count(t, user, password, "from curl")
+		return n == 2, fmt.Sprint(n)
 	})
 	for _, read := range []struct {
 		key, scheme, path string

@@ -154,7 +154,11 @@ func throwaway(t *testing.T, name string) tls.Certificate {
 func TestSmarthost(t *testing.T) {
 	t.Parallel()
 	s := newStack(t, "")
+	s.set(t, "listen.pop3", "0") // the proof does without what is switched off
 	s.up(t, "--no-probe")
+	if _, err := s.dial(t, "pop3"); err == nil {
+		t.Error("a listener that is switched off answers")
+	}
 	gateway := docker(t, "inspect", "--format", "{{range .NetworkSettings.Networks}}{{.Gateway}}{{end}}", s.container("postfix"))
 	host := &smarthost{user: "customer@provider.example", password: "relay-" + randomHex(8)}
 	passwordFile := filepath.Join(s.dir, "relay-password")
