@@ -32,12 +32,10 @@ func dovecot() Service {
 		// Without DAC_OVERRIDE its root cannot even write where it is not
 		// the owner. KILL: sessions run as vmail, and ending one is a signal.
 		Capabilities: []string{"CHOWN", "KILL", "SETGID", "SETUID"},
-		Tmpfs: []Tmpfs{
-			{Target: "/tmp", Options: "size=64m,mode=1777"},
-			{Target: "/run", Options: "size=8m,mode=755"},
-			{Target: "/var/lib/dovecot", Options: "size=8m,mode=755"},
-		},
-		PidsLimit: 1024, MemoryBytes: 768 * mebi, StopGrace: 20 * time.Second,
+		Tmpfs:        []Tmpfs{{Target: "/run", Options: "size=16m,mode=755"}},
+		// LMTP keeps a large message in /tmp while it delivers it.
+		SpoolMessages: 4,
+		PidsLimit:     1024, MemoryBytes: 768 * mebi, StopGrace: 20 * time.Second,
 		SocketDir: Owner{Mode: 0o711},
 		Provides: []Socket{
 			{Name: "auth", About: "SASL"},

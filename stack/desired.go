@@ -202,9 +202,9 @@ func (d *Desired) container(s Service) (ContainerWanted, error) {
 	spec := ContainerSpec{
 		Name: ContainerName(d.Name, s.Name), Image: d.Image(s.Name).Ref,
 		Hostname: s.Name, User: s.User, Network: "none",
-		Mounts: d.Graph.Mounts(s, d.Layout), Tmpfs: s.Tmpfs, Ports: d.ports(s),
+		Mounts: d.Graph.Mounts(s, d.Layout), Tmpfs: d.tmpfs(s), Ports: d.ports(s),
 		Capabilities: s.Capabilities, PidsLimit: s.PidsLimit,
-		MemoryBytes: cmp.Or(d.Memory[s.Name], s.MemoryBytes),
+		MemoryBytes: d.memory(s),
 		Restart:     true, StopGrace: s.StopGrace,
 		Health: &Health{
 			Command: []string{HealthCmd}, Interval: 30 * time.Second, Timeout: 10 * time.Second,
@@ -222,15 +222,16 @@ func (d *Desired) container(s Service) (ContainerWanted, error) {
 	}
 	w := ContainerWanted{Service: s.Name, StartsAfter: s.startsAfter()}
 	w.Parts = map[string]string{
-		"image":         hash(spec.Image),
-		"configuration": hash(public),
-		"ports":         hash(spec.Ports),
-		"mounts":        hash(spec.Mounts),
-		"limits":        hash(spec.PidsLimit, spec.MemoryBytes, spec.StopGrace, spec.LogBytes, spec.LogFiles),
-		"hardening":     hash(spec.User, spec.Capabilities, spec.Tmpfs),
-		"host name":     hash(spec.Hostname),
-		"network":       hash(spec.Network),
-		"health check":  hash(spec.Health),
+		"image":             hash(spec.Image),
+		"configuration":     hash(public),
+		"ports":             hash(spec.Ports),
+		"mounts":            hash(spec.Mounts),
+		"limits":            hash(spec.PidsLimit, spec.MemoryBytes, spec.StopGrace, spec.LogBytes, spec.LogFiles),
+		"hardening":         hash(spec.User, spec.Capabilities),
+		"temporary storage": hash(spec.Tmpfs),
+		"host name":         hash(spec.Hostname),
+		"network":           hash(spec.Network),
+		"health check":      hash(spec.Health),
 	}
 	parts, err := json.Marshal(w.Parts)
 	if err != nil {
@@ -242,6 +243,28 @@ func (d *Desired) container(s Service) (ContainerWanted, error) {
 	}
 	w.Spec = spec
 	return w, nil
+}
+
+// spool is the room in /tmp for messages, in bytes.
+func (d *Desired) spool(s Service) int64 {
+	if s.SpoolMessages == 0 {
+		return 0
+	}
+	return 64*mebi + s.SpoolMessages*d.MessageBytes
+}
+
+// tmpfs lists what is writable and in memory.
+func (d *Desired) tmpfs(s Service) []Tmpfs {
+	if spool := d.spool(s); spool > 0 {
+		return append([]Tmpfs{{Target: "/tmp", Options: fmt.Sprintf("size=%d,mode=1777", spool)}}, s.Tmpfs...)
+	}
+	return s.Tmpfs
+}
+
+// memory is the service's memory limit. What is in a tmpfs counts as memory, so
+// a full spool must leave room for the daemon.
+func (d *Desired) memory(s Service) int64 {
+	return max(cmp.Or(d.Memory[s.Name], s.MemoryBytes), d.spool(s)+256*mebi)
 }
 
 // ports publishes a service's listeners on every address.
@@ -266,13 +289,13 @@ func (d *Desired) initContainer(v VolumeWanted, tmp string) ContainerSpec {
 	return ContainerSpec{
 		Name: InitName(d.Name, s.Name), Image: d.Image(s.Name).Ref, Hostname: s.Name, User: s.User,
 		Labels:     map[string]string{LabelStack: d.Name, LabelService: s.Name, LabelID: d.ID},
-		Entrypoint: []string{InitCmd}, Network: "none", Tmpfs: s.Tmpfs,
+		Entrypoint: []string{InitCmd}, Network: "none", Tmpfs: d.tmpfs(s),
 		Mounts: []Mount{
 			{Source: tmp, Target: v.Target},
 			{Source: d.Layout.RunDir(s.Name, "config"), Target: ConfigDir, ReadOnly: true},
 			{Source: d.Layout.RunDir(s.Name, "secret"), Target: SecretDir, ReadOnly: true},
 		},
-		Capabilities: s.Capabilities, PidsLimit: s.PidsLimit, MemoryBytes: cmp.Or(d.Memory[s.Name], s.MemoryBytes),
+		Capabilities: s.Capabilities, PidsLimit: s.PidsLimit, MemoryBytes: d.memory(s),
 		StopGrace: time.Second, LogBytes: mebi, LogFiles: 1,
 	}
 }

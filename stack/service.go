@@ -16,9 +16,13 @@ type Service struct {
 	User         string   // "uid:gid" of process 1; empty: root
 	Capabilities []string // added back after all were dropped
 	Tmpfs        []Tmpfs
-	PidsLimit    int64
-	MemoryBytes  int64 // default of [limits]; includes page cache of its tmpfs
-	StopGrace    time.Duration
+	// SpoolMessages is how many messages of the largest size the daemon must
+	// be able to hold in /tmp at once; 0: it keeps none there. A message that
+	// never fits would wait in the queue until it bounces.
+	SpoolMessages int64
+	PidsLimit     int64
+	MemoryBytes   int64 // default of [limits]; includes page cache of its tmpfs
+	StopGrace     time.Duration
 
 	SocketDir Owner // of the directory its sockets are in
 	Provides  []Socket
