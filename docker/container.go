@@ -16,6 +16,10 @@ import (
 // stack.ErrNotFound, a name in use stack.ErrConflict; a bind mount whose source
 // is missing is an error here already.
 func (e *Engine) CreateContainer(ctx context.Context, spec stack.ContainerSpec) error {
+	var err error
+	if spec.Network, err = e.networkID(ctx, spec.Network); err != nil {
+		return e.fail("create container "+spec.Name, err)
+	}
 	if _, err := e.client.ContainerCreate(ctx, createOptions(spec)); err != nil {
 		return e.fail("create container "+spec.Name, err)
 	}

@@ -61,12 +61,45 @@ func (e *Engine) CreateNetwork(ctx context.Context, name string, labels map[stri
 	return nil
 }
 
-// RemoveNetwork removes a network that no container uses.
+// RemoveNetwork removes a network that no container uses, by name or full ID,
+// and with it those of the same name that interrupted runs left.
 func (e *Engine) RemoveNetwork(ctx context.Context, name string) error {
-	if _, err := e.client.NetworkRemove(ctx, name, client.NetworkRemoveOptions{}); err != nil {
+	same, err := e.networksNamed(ctx, name)
+	if err != nil {
 		return e.fail("remove network "+name, err)
 	}
+	if len(same) == 0 {
+		same = []stack.Network{{ID: name}}
+	}
+	for _, n := range same {
+		if _, err := e.client.NetworkRemove(ctx, n.ID, client.NetworkRemoveOptions{}); err != nil {
+			return e.fail("remove network "+name, err)
+		}
+	}
 	return nil
+}
+
+// networkID names a network in the only way that stays unambiguous. An engine
+// carries out what it was asked also when the asking process was killed, so up
+// to Engine 24 a second network of the same name may come into being at any
+// time after a look, and a container that has its network by name would then
+// not start. What is no network of ours ("none", "bridge") stays as it is.
+func (e *Engine) networkID(ctx context.Context, name string) (string, error) {
+	if name == "" || name == "none" || name == "host" || name == "bridge" || name == "default" {
+		return name, nil
+	}
+	same, err := e.networksNamed(ctx, name)
+	if err != nil || len(same) == 0 {
+		return name, err // the engine says that it is not there
+	}
+	kept := same[0]
+	for _, n := range same[1:] {
+		// One that is in use cannot be removed: then that is the one.
+		if _, err := e.client.NetworkRemove(ctx, n.ID, client.NetworkRemoveOptions{}); err != nil {
+			kept = n
+		}
+	}
+	return kept.ID, nil
 }
 
 // networksNamed lists the networks of exactly this name; the engine's filter

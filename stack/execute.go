@@ -107,11 +107,25 @@ func (x *Executor) completeID() error {
 
 // create makes and starts a container. One whose start failed is removed
 // again: the engine would not retry it, and the next up must see the truth.
+//
+// The engine finishes what it was asked also when the asking process was
+// killed: a container of that name may have come into being since the look.
+// If it is this stack's, it is that.
 func (x *Executor) create(ctx context.Context, spec ContainerSpec) error {
-	if err := x.Engine.CreateContainer(ctx, spec); err != nil {
+	err := x.Engine.CreateContainer(ctx, spec)
+	if errors.Is(err, ErrConflict) {
+		if c, look := x.Engine.Container(ctx, spec.Name); look == nil && (spec.Labels[LabelID] == "" || c.Labels[LabelID] != spec.Labels[LabelID]) {
+			return err
+		}
+		if err := x.remove(ctx, spec.Name); err != nil {
+			return err
+		}
+		err = x.Engine.CreateContainer(ctx, spec)
+	}
+	if err != nil {
 		return err
 	}
-	err := x.Engine.StartContainer(ctx, spec.Name)
+	err = x.Engine.StartContainer(ctx, spec.Name)
 	if err != nil {
 		cleanup, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 		defer cancel()
