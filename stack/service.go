@@ -103,7 +103,6 @@ const (
 	SocketsCmd  = CommandDir + "mailstack-sockets"
 	EndCmd      = CommandDir + "mailstack-end-sessions"
 	QueueCmd    = CommandDir + "mailstack-queue"
-	FlushCmd    = CommandDir + "mailstack-flush"
 	UpdatesCmd  = CommandDir + "mailstack-updates"
 	PackageList = "/usr/share/mailstack/packages"
 

@@ -20,8 +20,14 @@ func newDownCmd(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "down",
 		Short: "Stop and remove the containers; the data stays",
-		Args:  cobra.NoArgs,
+		Long: "down stops and removes the stack's containers and networks. Mail, accounts, secrets\n" +
+			"and certificates stay, and up brings the same stack back. --purge deletes them too,\n" +
+			"for good; files that carry no mark of this stack are left alone.",
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if yes && !purge {
+				return usageError(errors.New("--yes goes with --purge"))
+			}
 			return a.down(cmd.Context(), purge, yes)
 		},
 	}

@@ -21,6 +21,9 @@ func newLogsCmd(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "logs [SERVICE...]",
 		Short: "Print what the services logged",
+		Long: "logs prints what the services logged, each line behind the service's name: of all\n" +
+			"services, or of those named. With -f it goes on until interrupted.",
+		Example: "  mailstack logs -f postfix\n  mailstack logs --since 10m",
 		RunE: func(cmd *cobra.Command, services []string) error {
 			if since > 0 {
 				spec.Since = time.Now().Add(-since)

@@ -103,7 +103,7 @@ func newRootCmd(a *app) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "mailstack",
 		Short: "A proven mail server out of containers that talk over Unix sockets",
-		Long: "mailstack builds and starts MySQL, Dovecot and Postfix containers that talk\n" +
+		Long: "mailstack builds and starts MariaDB, Dovecot and Postfix containers that talk\n" +
 			"over Unix sockets, makes TLS certificates, and proves the result by logging in.",
 		SilenceErrors:     true,
 		SilenceUsage:      true,
@@ -118,6 +118,7 @@ func newRootCmd(a *app) *cobra.Command {
 	})
 	root.PersistentFlags().StringVar(&a.configPath, "config", "",
 		"configuration `FILE` (default ./mailstack.toml, then /etc/mailstack/mailstack.toml)")
+	cobra.EnableCommandSorting = false // in the order of commands()
 	root.AddCommand(a.commands()...)
 	markUsageErrors(root)
 	return root

@@ -39,9 +39,9 @@ func newMaintainCmd(a *app) *cobra.Command {
 		Use:   "maintain",
 		Short: "Do what a good administrator does daily: certificates, updates, a probe",
 		Long: "maintain renews and installs the certificate when it is due, finishes what a\n" +
-			"changed account left open, tries deferred mail again, looks for updates of the\n" +
-			"images' packages, runs the probe and keeps its result. Run it daily; it is cheap\n" +
-			"and safe to repeat. `mailstack systemd` prints a timer for it.",
+			"changed account left open, looks for updates of the images' packages, runs the\n" +
+			"probe and keeps its result. Run it daily; it is cheap and safe to repeat.\n" +
+			"`mailstack systemd` prints a timer for it.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.maintain(cmd.Context()) },
 	}
@@ -68,9 +68,6 @@ func (a *app) maintain(ctx context.Context) error {
 	}
 	step("certificate", func() (string, error) { return a.maintainCertificate(ctx, t) })
 	step("accounts", func() (string, error) { return a.maintainAccounts(ctx) })
-	step("queue", func() (string, error) {
-		return "deferred mail is tried again", stack.Run(ctx, t.engine, stack.ContainerName(t.cfg.Name, "postfix"), stack.FlushCmd)
-	})
 	step("updates", func() (string, error) { return maintainUpdates(ctx, t, m) })
 	var report probe.Report
 	step("probe", func() (string, error) {

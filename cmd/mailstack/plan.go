@@ -178,7 +178,10 @@ func newGraphCmd(a *app) *cobra.Command {
 
 // newSocketCmd lists the sockets of the graph.
 func newSocketCmd(a *app) *cobra.Command {
-	cmd := &cobra.Command{Use: "socket", Short: "List the sockets that services share", Args: cobra.NoArgs}
+	cmd := &cobra.Command{
+		Use: "socket", Short: "List the sockets that services share", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
 	var format string
 	list := &cobra.Command{
 		Use: "list", Short: "List every socket, who listens, who connects, and its path on this host", Args: cobra.NoArgs,

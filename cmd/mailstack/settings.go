@@ -29,8 +29,8 @@ func (a *app) showClientSettings(cfg *config.Config) {
 			p("  %-9s  port %-5d %s\n", s.what, s.port, s.tls)
 		}
 	}
-	p("  certificate signed by this stack's own authority: `mailstack cert trust` on this host,\n" +
-		"             `mailstack cert trust --print` for others\n")
+	p("  trust      `mailstack cert trust` on this host, `mailstack cert trust --print` for others:\n" +
+		"             the certificate is signed by this stack's own authority\n")
 }
 
 // reachedAt says where the name leads on a loopback stack, which no DNS knows.

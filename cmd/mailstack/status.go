@@ -313,7 +313,7 @@ func (a *app) printStatus(s *status) error {
 	if s.Maintained != nil {
 		p("maintenance  %s\n", ago(s.Maintained))
 	} else {
-		p("maintenance  never since the last boot (mailstack systemd prints a timer)\n")
+		p("maintenance  not since the last boot\n")
 	}
 	p("\n%s\n", s.Status)
 	for _, problem := range s.Problems {
