@@ -196,14 +196,16 @@ func TestFailedInit(t *testing.T) {
 	w.engine.init = func(ContainerSpec, string) int { return 3 }
 	w.engine.output = func(ContainerSpec) string { return "one\ntwo\nno space left on device\n" }
 	_, err := w.up(Options{}, nil)
-	if err == nil || !strings.Contains(err.Error(), "demo-mysql-init ended with status 3: its log ends: one | two | no space left on device") {
+	if err == nil || !strings.Contains(err.Error(), "-init ended with status 3: its log ends: one | two | no space left on device") {
 		t.Errorf("error %v", err)
 	}
 	for name := range w.engine.containers {
 		t.Errorf("left container %s", name)
 	}
-	if v := observeVolume(w.set.Layout, "mysql", testID); v.Content || v.Mark != nil {
-		t.Errorf("left volume %+v", v)
+	for _, name := range []string{"mysql", "queue"} {
+		if v := observeVolume(w.set.Layout, name, testID); v.Content || v.Mark != nil {
+			t.Errorf("left volume %+v", v)
+		}
 	}
 }
 

@@ -12,10 +12,16 @@ import (
 // WriteFile writes a file so that a reader sees the old content or the new
 // one, whole, also after a power cut: a temporary file in the same directory,
 // owner, mode, fsync, rename, fsync of the directory. It never writes through
-// a link, because it always makes a file of its own.
+// a link, because it always makes a file of its own. The temporary name is
+// always the same, so that one that a killed run left does not stay; two must
+// not write the same file at once.
 func WriteFile(path string, data []byte, owner Owner) (err error) {
 	dir := filepath.Dir(path)
-	tmp, err := os.CreateTemp(dir, "."+filepath.Base(path)+".tmp-*")
+	name := filepath.Join(dir, "."+filepath.Base(path)+".tmp-")
+	if err := os.Remove(name); err != nil && !os.IsNotExist(err) {
+		return err
+	}
+	tmp, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return err
 	}

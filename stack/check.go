@@ -80,6 +80,12 @@ func (p *planner) checkVolume(v VolumeWanted) error {
 	case state.Problem != nil:
 		return &ObstacleError{What: at + " cannot be looked at: " + state.Problem.Error(), Fix: "is the path of [data] right?"}
 	case state.Complete(p.d.ID):
+		if s, _ := p.d.Graph.Service(v.Service); v.Init && slices.Contains(p.d.New, AdminSecret) && slices.Contains(s.Secrets, AdminSecret) {
+			return &ObstacleError{
+				What: "the secret " + AdminSecret + " is gone, and " + at + " was made with it",
+				Fix:  "restore " + p.d.Layout.SecretFile(AdminSecret) + ", or begin anew with mailstack down --purge",
+			}
+		}
 		if asked {
 			return &ObstacleError{What: at + " is complete", Fix: "--init-volume makes only what is not there; to start anew, move its content away first"}
 		}

@@ -33,7 +33,7 @@ func (x *Executor) do(ctx context.Context, a Action, log func(string)) error {
 	case InitVolume:
 		return x.initVolume(ctx, a, log)
 	case CreateNetwork:
-		return x.Engine.CreateNetwork(ctx, a.Name, map[string]string{LabelStack: x.Desired.Name, LabelID: x.Desired.ID})
+		return x.createNetwork(ctx, a.Name)
 	case RemoveNetwork:
 		return x.Engine.RemoveNetwork(ctx, a.Name)
 	case RunTask:
@@ -105,6 +105,18 @@ func (x *Executor) completeID() error {
 	return syncDir(l.Dir)
 }
 
+// createNetwork makes a bridge. The engine may have finished what a killed up
+// asked for, since the look: then it is there.
+func (x *Executor) createNetwork(ctx context.Context, name string) error {
+	err := x.Engine.CreateNetwork(ctx, name, map[string]string{LabelStack: x.Desired.Name, LabelID: x.Desired.ID})
+	if errors.Is(err, ErrConflict) {
+		if n, look := x.Engine.Network(ctx, name); look == nil && n.Labels[LabelID] == x.Desired.ID {
+			return nil
+		}
+	}
+	return err
+}
+
 // create makes and starts a container. One whose start failed is removed
 // again: the engine would not retry it, and the next up must see the truth.
 //
@@ -114,10 +126,7 @@ func (x *Executor) completeID() error {
 func (x *Executor) create(ctx context.Context, spec ContainerSpec) error {
 	err := x.Engine.CreateContainer(ctx, spec)
 	if errors.Is(err, ErrConflict) {
-		if c, look := x.Engine.Container(ctx, spec.Name); look == nil && (spec.Labels[LabelID] == "" || c.Labels[LabelID] != spec.Labels[LabelID]) {
-			return err
-		}
-		if err := x.remove(ctx, spec.Name); err != nil {
+		if err := removeOwn(ctx, x.Engine, spec); err != nil {
 			return err
 		}
 		err = x.Engine.CreateContainer(ctx, spec)
@@ -244,8 +253,8 @@ func (x *Executor) initVolume(ctx context.Context, a InitVolume, log func(string
 	return init.finish(x.Now())
 }
 
-// removeOwn makes way for a one-shot container: it removes an earlier one of
-// this stack, but never somebody else's container of that name.
+// removeOwn makes way for a container: it removes an earlier one of this stack,
+// but never somebody else's container of that name.
 func removeOwn(ctx context.Context, e Engine, spec ContainerSpec) error {
 	c, err := e.Container(ctx, spec.Name)
 	if errors.Is(err, ErrNotFound) {
@@ -254,13 +263,10 @@ func removeOwn(ctx context.Context, e Engine, spec ContainerSpec) error {
 	if err != nil {
 		return err
 	}
-	if c.Labels[LabelStack] != spec.Labels[LabelStack] || c.Labels[LabelID] != spec.Labels[LabelID] {
+	if id := spec.Labels[LabelID]; id == "" || c.Labels[LabelID] != id || c.Labels[LabelStack] != spec.Labels[LabelStack] {
 		return &ObstacleError{What: "container " + c.Name + " exists and was not made for this stack", Fix: "remove or rename it"}
 	}
-	if err := e.RemoveContainer(ctx, spec.Name); err != nil && !errors.Is(err, ErrNotFound) {
-		return err
-	}
-	return nil
+	return (&Executor{Engine: e}).remove(ctx, spec.Name)
 }
 
 // runOnce runs a one-shot container to its end and removes it.

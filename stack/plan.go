@@ -344,7 +344,7 @@ func (p *planner) whyReplace(w ContainerWanted, is Container) string {
 
 func whyStart(c Container) string {
 	why := "is " + c.State
-	if c.State == "exited" && c.ExitCode != 0 {
+	if c.State != "running" && c.ExitCode != 0 {
 		why += fmt.Sprintf(" with status %d", c.ExitCode)
 	}
 	if c.OOMKilled {

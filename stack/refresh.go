@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -145,17 +147,20 @@ func diffPackages(before, after string) string {
 		was[name] = version
 	}
 	var changed []string
-	seen := 0
 	for l := range strings.Lines(after) {
 		name, version, _ := strings.Cut(strings.TrimSpace(l), " ")
-		if old, there := was[name]; !there || old != version {
-			changed = append(changed, strings.TrimSpace(name+" "+old+" -> "+version))
+		switch old, there := was[name]; {
+		case !there:
+			changed = append(changed, "with "+name+" "+version)
+		case old != version:
+			changed = append(changed, name+" "+old+" -> "+version)
 		}
-		if _, there := was[name]; there {
-			seen++
-		}
+		delete(was, name)
 	}
-	if len(changed) == 0 && seen == len(was) {
+	for _, name := range slices.Sorted(maps.Keys(was)) {
+		changed = append(changed, "without "+name)
+	}
+	if len(changed) == 0 {
 		return ""
 	}
 	if len(changed) > 5 {

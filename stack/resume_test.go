@@ -6,7 +6,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 )
 
 var errInterrupted = errors.New("interrupted")
@@ -282,6 +284,61 @@ func TestLostVolume(t *testing.T) {
 					t.Errorf("%s still has the old %s", name, volume)
 				}
 			}
+		}
+	}
+}
+
+// What a killed up has asked for, the engine may finish only after the next up
+// has looked.
+func TestEngineFinishesLate(t *testing.T) {
+	want := finished(t)
+	for _, late := range []string{"network demo-dovecot", "container demo-mysql", "container demo-postfix-init"} {
+		w := newWorld(t)
+		d, p, err := w.plan(Options{})
+		must(t, err)
+		labels := map[string]string{LabelStack: "demo", LabelID: d.ID}
+		kind, name, _ := strings.Cut(late, " ")
+		w.engine.before = func(call string) error {
+			if call == "create "+late {
+				if kind == "network" {
+					w.engine.networks[name] = Network{ID: "late", Name: name, Labels: labels}
+				} else {
+					w.engine.containers[name] = &fakeContainer{Container: Container{Name: name, State: "running", Labels: labels}}
+				}
+				w.engine.before = nil
+			}
+			return nil
+		}
+		x := &Executor{Engine: w.engine, Desired: d, Reporter: silent{}, ReadyTimeout: time.Minute, Now: time.Now}
+		if err := x.Apply(t.Context(), p); err != nil {
+			t.Errorf("%s came late: %v", late, err)
+		}
+		w.checkFinished()
+		checkState(t, w.state(), want)
+	}
+}
+
+// One of another hand that came in between is in the way, and stays.
+func TestForeignComesBetween(t *testing.T) {
+	for _, late := range []string{"network demo-dovecot", "container demo-mysql", "container demo-postfix-init"} {
+		w := newWorld(t)
+		kind, name, _ := strings.Cut(late, " ")
+		w.engine.before = func(call string) error {
+			if call == "create "+late {
+				if kind == "network" {
+					w.engine.networks[name] = Network{ID: "foreign", Name: name}
+				} else {
+					w.engine.containers[name] = &fakeContainer{Container: Container{ID: "foreign", Name: name}}
+				}
+				w.engine.before = nil
+			}
+			return nil
+		}
+		if _, err := w.up(Options{}, nil); err == nil {
+			t.Errorf("%s was taken", late)
+		}
+		if kind == "network" && w.engine.networks[name].ID != "foreign" || kind == "container" && w.engine.containers[name].ID != "foreign" {
+			t.Errorf("%s is gone", late)
 		}
 	}
 }
