@@ -115,6 +115,10 @@ func (o *Observed) observeContainers(ctx context.Context, e Engine, d *Desired) 
 		if err != nil {
 			return fmt.Errorf("look for container %s: %w", w.Spec.Name, err)
 		}
+		if c.Labels[LabelStack] == d.Name { // made since the list, for a run that was killed
+			o.Containers = append(o.Containers, c)
+			continue
+		}
 		o.Foreign = append(o.Foreign, c)
 	}
 	return nil
@@ -135,6 +139,10 @@ func (o *Observed) observeNetworks(ctx context.Context, e Engine, d *Desired) er
 		}
 		if err != nil {
 			return fmt.Errorf("look for network %s: %w", name, err)
+		}
+		if n.Labels[LabelStack] == d.Name { // made since the list, for a run that was killed
+			o.Networks = append(o.Networks, n)
+			continue
 		}
 		o.Taken = append(o.Taken, n)
 	}
