@@ -112,6 +112,7 @@ func (s *Stack) databaseAs(t *testing.T, user string) *sql.DB {
 	t.Helper()
 	c := mysql.NewConfig()
 	c.Net, c.Addr, c.User, c.Passwd, c.DBName = "unix", s.layout().Socket("mysql", "mysqld.sock"), user, s.secret(t, user), "mail"
+	c.Logger = &mysql.NopLogger{} // the stack may be gone before the connection is
 	connector, err := mysql.NewConnector(c)
 	if err != nil {
 		t.Fatal(err)

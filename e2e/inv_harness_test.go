@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -246,3 +247,18 @@ func tree(dir string) string {
 	})
 	return b.String()
 }
+
+// programReading is program with a stream on standard input.
+func programReading(t *testing.T, stdin io.Reader, name string, args ...string) result {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), name, args...)
+	cmd.Stdin = stdin
+	out, err := cmd.CombinedOutput()
+	r := result{stdout: string(out)}
+	if err != nil {
+		r.code, r.stderr = -1, err.Error()
+	}
+	return r
+}
+
+func sweepImage(tag string) error { return exec.Command("docker", "rmi", "-f", tag).Run() }
