@@ -301,10 +301,14 @@ func ParseAlias(s string) (Address, error) {
 
 // checkAliasLocal refuses what means something else on the way: Postfix
 // rewrites % and ! (allow_percent_hack, swap_bangpath), # separates the
-// generation from a login name, / reads as a path.
+// generation from a login name, / reads as a path. An address that begins with a
+// hyphen it refuses (allow_min_user).
 func checkAliasLocal(local string) (reason string) {
 	if strings.Contains(local, Separator) {
 		return "user" + Separator + "anything@ belongs to user@: an alias cannot take it away"
+	}
+	if strings.HasPrefix(local, "-") {
+		return "an alias does not begin with a hyphen"
 	}
 	for _, r := range local {
 		if strings.ContainsRune(`"%!#/`, r) {

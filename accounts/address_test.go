@@ -80,6 +80,7 @@ func TestParseAddress(t *testing.T) {
 		{"alias", "@Example.org", "@example.org", ""},
 		{"alias", "@", "", "domain is empty"},
 		{"alias", "u+tag@example.org", "", "belongs to user@"},
+		{"alias", "-u@example.org", "", "hyphen"},
 		{"alias", "u#1@example.org", "", "'#'"},
 		{"alias", "u%x@example.org", "", "'%'"},
 		{"alias", `"a b"@example.org`, "", `'"'`},
