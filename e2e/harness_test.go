@@ -259,7 +259,7 @@ func (s *Stack) runIn(ctx context.Context, stdin []byte, args ...string) result 
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	return program(ctx, stdin, os.Getenv(binaryVar), append(args, "--config", s.config())...)
+	return program(ctx, stdin, os.Getenv(binaryVar), append([]string{"--config", s.config()}, args...)...)
 }
 
 // program runs any program; one that cannot be run or does not end in time has

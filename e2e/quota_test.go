@@ -1,10 +1,13 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/emersion/go-imap/v2"
 )
 
 // fill delivers to an account until its mailbox is full.
@@ -34,6 +37,29 @@ func TestQuotaAtRCPT(t *testing.T) {
 	}
 	if err := s.inbound(t, stranger, []string{strings.Replace(full, "@", "+tag@", 1)}, letter); smtpCode(err) != 452 {
 		t.Errorf("mail to a tag of a full mailbox: %v", err)
+	}
+	// The others of the same letter get it.
+	d := s.line(t, "smtp")
+	d.smtp(t, "")
+	d.smtp(t, "EHLO elsewhere.example")
+	d.expect(t, "MAIL FROM:<"+stranger+">", "250")
+	d.expect(t, "RCPT TO:<"+full+">", "452")
+	d.expect(t, "RCPT TO:<"+ann+">", "250")
+	d.expect(t, "DATA", "354")
+	d.expect(t, strings.TrimSuffix(message(stranger, ann, "for one of two", "x"), "\r\n")+"\r\n.", "250")
+	s.waitMail(t, ann, annPassword, "INBOX", "for one of two")
+	// Nor does a mail program put more into it.
+	c := s.imap(t, full, fullPassword)
+	add := c.Append("Sent", int64(len(letter)), nil)
+	if _, err := add.Write([]byte(letter)); err != nil {
+		t.Fatal(err)
+	}
+	if err := add.Close(); err != nil {
+		t.Fatal(err)
+	}
+	var refused *imap.Error
+	if _, err := add.Wait(); !errors.As(err, &refused) || refused.Code != imap.ResponseCodeOverQuota {
+		t.Errorf("APPEND to a full mailbox: %v", err)
 	}
 	s.mustRun(t, "account", "set", full, "--quota", "10MiB")
 	waitUntil(t, 5*time.Second, "room after a larger quota", func() (bool, string) {

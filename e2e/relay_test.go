@@ -230,6 +230,16 @@ func TestSmarthost(t *testing.T) {
 	if _, ok := host.find(subject); ok {
 		t.Error("mail between two accounts went to the smarthost")
 	}
+	// A postmaster elsewhere is one by relay. The change is the database's alone.
+	s.set(t, "postmaster", quote("boss@provider.example"))
+	running := s.starts(t)
+	s.up(t, "--no-probe")
+	if s.starts(t) != running {
+		t.Error("another postmaster restarted something")
+	}
+	for _, address := range []string{"postmaster@" + domain, "root@" + s.hostname(), "abuse@" + s.hostname()} {
+		expect(s.deliver(t, stranger, address), stranger, "boss@provider.example")
+	}
 	if host.refused != nil {
 		t.Errorf("the smarthost had to refuse %v", host.refused)
 	}

@@ -181,10 +181,13 @@ func TestDisabledAccount(t *testing.T) {
 	s.mustRun(t, "account", "set", user, "--disable")
 	open.expectEnded(t)
 	s.expectLogins(t, user, password, false)
-	subject := s.deliver(t, stranger, user)
+	domain := s.domain(t)
+	s.mustRun(t, "alias", "add", "@"+domain, user)
+	direct, byAlias := s.deliver(t, stranger, user), s.deliver(t, stranger, "anything@"+domain)
 	s.mustRun(t, "account", "set", user, "--enable")
 	s.expectLogins(t, user, password, true)
-	s.waitMail(t, user, password, "INBOX", subject)
+	s.waitMail(t, user, password, "INBOX", direct)
+	s.waitMail(t, user, password, "INBOX", byAlias)
 }
 
 // TestRemovedAccount: 550 from then on, its sessions end, and its mail is set
