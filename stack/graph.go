@@ -169,3 +169,19 @@ func (g *Graph) Mounts(s Service, l Layout) []Mount {
 	}
 	return mounts
 }
+
+// mountsChanged says what somebody who made a container by hand, labels and
+// all, changed about its mounts: a socket directory that is writable is what
+// nobody may have.
+func mountsChanged(want, have []Mount) string {
+	for _, w := range want {
+		i := slices.IndexFunc(have, func(m Mount) bool { return m.Target == w.Target })
+		switch {
+		case i >= 0 && have[i].ReadOnly && !w.ReadOnly:
+			return w.Target + " is read-only in it"
+		case i >= 0 && !have[i].ReadOnly && w.ReadOnly:
+			return w.Target + " is writable in it"
+		}
+	}
+	return ""
+}

@@ -322,7 +322,7 @@ func (p *planner) whyReplace(w ContainerWanted, is Container) string {
 		case w.Spec.Network != "none" && !p.o.network(w.Spec.Network):
 			return "its network is gone"
 		}
-		return ""
+		return mountsChanged(w.Spec.Mounts, is.Mounts)
 	}
 	var was map[string]string
 	if json.Unmarshal([]byte(is.Labels[LabelParts]), &was) != nil {
