@@ -3,6 +3,7 @@ package probe
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -31,7 +32,7 @@ func makeTable() []entry {
 	refusal("pop3", "a wrong password, and a login before TLS, are refused by POP3", refusePOP3, "pop3", "pop3s")
 	refusal("managesieve", "a wrong password, and a login before TLS, are refused by ManageSieve", refuseSieve, "managesieve")
 	refusal("submission", "wrong password, login before TLS, relaying, and foreign and null senders are refused by submission", refuseSubmission, "submission", "submissions")
-	refusal("smtp", "logins, relaying and claims of a local address are refused on port 25", refuseSMTP, "smtp")
+	refusal("smtp", "logins, relaying, VRFY, claims of a local address and smuggled mail are refused on port 25", refuseSMTP, "smtp")
 
 	mailboxes := needs("imap", "imaps", "pop3", "pop3s")
 	deliver := func(name, about string, login bool, keys ...string) {
@@ -45,10 +46,45 @@ func makeTable() []entry {
 	deliver("submission", "a message sent by submission arrives, is read by IMAP and POP3, and removed", true, "submissions", "submission")
 	deliver("inbound", "a message sent to port 25 arrives, is read by IMAP and POP3, and removed", false, "smtp")
 
-	return append(all, entry{
-		Check{Name: "database", About: "a query over the shared socket, from the host", Run: checkDatabase},
+	for _, s := range services {
+		all = append(all, entry{
+			Check{Name: certFamily + "." + s.key, About: "the certificate served there: chain, name, what is left of its life, oldest protocol", Run: checkCert(s)},
+			needs(s.key),
+		})
+	}
+	return append(all, facts...)
+}
+
+// facts are the checks of what is not a mail protocol.
+var facts = []entry{
+	{
+		Check{Name: "mysql.query", About: "a query over the shared socket, from the host", Run: checkDatabase},
 		func(t *Target) bool { return t.Database != nil },
-	})
+	},
+	{
+		Check{Name: "mysql.rights", About: "the services' database users may do what they must and no more", Run: checkRights},
+		func(t *Target) bool { return t.Rights != nil },
+	},
+	{
+		Check{Name: "queue", About: "how many messages wait, and for how long", Run: checkQueue},
+		func(t *Target) bool { return t.Queue != nil },
+	},
+	{
+		Check{Name: "disk", About: "the room that is left for data", Run: checkDisk},
+		func(t *Target) bool { return t.Disks != nil },
+	},
+	{
+		Check{Name: "containers", About: "every container runs, is healthy, and has not been restarted lately", Run: checkContainers},
+		func(t *Target) bool { return t.Containers != nil },
+	},
+	{
+		Check{Name: "clock", About: "this host's clock is plausible, and how well it is kept", Run: checkClock},
+		func(t *Target) bool { return t.Clock != nil },
+	},
+	{
+		Check{Name: "source-address", About: "which address the daemons see when this host connects", Run: checkSource},
+		func(t *Target) bool { return t.Logged != nil && t.on("smtp") },
+	},
 }
 
 // needs is true where at least one of these listeners is published.
@@ -102,13 +138,20 @@ func (e *NameError) Error() string {
 // Hint says where the names are.
 func (e *NameError) Hint() string { return "`mailstack probe --list` shows the names" }
 
+// certPort says whether a name is that of a certificate check by its port.
+func certPort(name string) bool {
+	number, ok := strings.CutPrefix(name, certFamily+".")
+	port, err := strconv.ParseUint(number, 10, 16)
+	return ok && err == nil && port > 0
+}
+
 // CheckNames returns a *NameError for the names in Options.Only that can never
 // select a check.
 func CheckNames(only []string) error {
 	var unknown []string
 	for _, p := range only {
 		known := slices.ContainsFunc(table, func(e entry) bool { return matches(e.Name, p) }) ||
-			p == socketFamily || strings.HasPrefix(p, socketFamily+".")
+			certPort(p) || p == socketFamily || strings.HasPrefix(p, socketFamily+".")
 		if !known {
 			unknown = append(unknown, p)
 		}

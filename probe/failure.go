@@ -21,26 +21,32 @@ type Kind int
 
 // The kinds of failure.
 const (
-	KindRefused     Kind = iota + 1 // nothing listens there
-	KindUnreachable                 // no way to the address
-	KindTimeout                     // no answer before the deadline
-	KindClosed                      // closed or reset in the middle
-	KindTLS                         // no TLS, or a certificate that does not verify
-	KindCertificate                 // a good certificate, but not the one on disk
-	KindCredentials                 // the password is wrong
-	KindNeedsTLS                    // a login was refused because the connection is in the clear
-	KindBackend                     // the server says that it cannot look things up now
-	KindAnswer                      // the protocol was followed and the answer is wrong
-	KindGarbage                     // the protocol was not followed
-	KindInsecure                    // what must be refused was taken
-	KindLost                        // an accepted message is nowhere
-	KindQueued                      // an accepted message is still in the queue
-	KindLate                        // a message arrived, late
-	KindDuplicate                   // a message arrived more than once
-	KindSocket                      // a socket is not as it must be
-	KindSlow                        // all is well, but it took long
-	KindNotRun                      // it could not be looked at
-	KindInterrupted                 // the run was called off
+	KindRefused       Kind = iota + 1 // nothing listens there
+	KindUnreachable                   // no way to the address
+	KindTimeout                       // no answer before the deadline
+	KindClosed                        // closed or reset in the middle
+	KindTLS                           // no TLS, or a certificate that does not verify
+	KindCertificate                   // a good certificate, but not the one on disk
+	KindDiffers                       // not the certificate that the other ports serve
+	KindCredentials                   // the password is wrong
+	KindNeedsTLS                      // a login was refused because the connection is in the clear
+	KindBackend                       // the server says that it cannot look things up now
+	KindAnswer                        // the protocol was followed and the answer is wrong
+	KindGarbage                       // the protocol was not followed
+	KindInsecure                      // what must be refused was taken
+	KindLost                          // an accepted message is nowhere
+	KindQueued                        // an accepted message is still in the queue
+	KindLate                          // a message arrived, late
+	KindDuplicate                     // a message arrived more than once
+	KindSocket                        // a socket is not as it must be
+	KindContainer                     // a container is not as it must be
+	KindRestarted                     // a container ended by itself not long ago
+	KindClock                         // the clock is wrong
+	KindCriticalLimit                 // a measured value is past its critical limit
+	KindWarningLimit                  // a measured value is past its warning limit
+	KindSlow                          // all is well, but it took long
+	KindNotRun                        // it could not be looked at
+	KindInterrupted                   // the run was called off
 )
 
 // kinds holds the words and the general advice for each kind. Where a failure
@@ -50,26 +56,32 @@ var kinds = map[Kind]struct {
 	words  string
 	hint   string
 }{
-	KindRefused:     {Critical, "connection refused", "nothing listens there: see which service is down with `mailstack status`, start it with `mailstack up`"},
-	KindUnreachable: {Critical, "address unreachable", "this host has no way to that address: compare [listen] address with `ip address`"},
-	KindTimeout:     {Critical, "no answer in time", "the service hangs or the host is overloaded: read `mailstack logs`"},
-	KindClosed:      {Critical, "connection closed", "the server hung up: its log says why (`mailstack logs`)"},
-	KindTLS:         {Critical, "TLS trouble", "compare with `mailstack cert show`; `mailstack up` installs the certificate again"},
-	KindCertificate: {Critical, "another certificate than the one on disk", "the service has not taken the new certificate: run `mailstack up`"},
-	KindCredentials: {Critical, "credentials refused", "the server does not take the probe's password: run `mailstack up`, which sets it"},
-	KindNeedsTLS:    {Critical, "login refused without TLS", "the server wants TLS where it already has it: read `mailstack logs`"},
-	KindBackend:     {Critical, "backend down", "the server answers but cannot look things up: see `mailstack status` for the database and the sockets"},
-	KindAnswer:      {Critical, "wrong answer", "read what the service logged: `mailstack logs`"},
-	KindGarbage:     {Critical, "not the protocol", "something else listens on this port: find it with `ss -ltnp`"},
-	KindInsecure:    {Critical, "taken, must be refused", "close this port until it is mended; `mailstack up` restores the shipped configuration"},
-	KindLost:        {Critical, "message lost", "look for it with `mailstack logs postfix` and `mailstack logs dovecot`"},
-	KindQueued:      {Critical, "message still in the queue", "`mailstack logs postfix` says why it is deferred"},
-	KindLate:        {Warning, "message late", "the host is overloaded or a delivery was retried: read `mailstack logs postfix`"},
-	KindDuplicate:   {Critical, "message delivered more than once", "read `mailstack logs postfix`: a delivery was repeated after it had succeeded"},
-	KindSocket:      {Critical, "socket not as it must be", "`mailstack up` recreates what is not as planned"},
-	KindSlow:        {Warning, "slow", "the host is overloaded, or a name lookup or a lock is waited for: read `mailstack logs`"},
-	KindNotRun:      {Unknown, "not run", ""},
-	KindInterrupted: {Unknown, "interrupted", ""},
+	KindRefused:       {Critical, "connection refused", "nothing listens there: see which service is down with `mailstack status`, start it with `mailstack up`"},
+	KindUnreachable:   {Critical, "address unreachable", "this host has no way to that address: compare [listen] address with `ip address`"},
+	KindTimeout:       {Critical, "no answer in time", "the service hangs or the host is overloaded: read `mailstack logs`"},
+	KindClosed:        {Critical, "connection closed", "the server hung up: its log says why (`mailstack logs`)"},
+	KindTLS:           {Critical, "TLS trouble", "compare with `mailstack cert show`; `mailstack up` installs the certificate again"},
+	KindCertificate:   {Critical, "another certificate than the one on disk", "the service has not taken the new certificate: run `mailstack up`"},
+	KindDiffers:       {Critical, "another certificate than at the other ports", "a service has not taken the new certificate: run `mailstack up`"},
+	KindCredentials:   {Critical, "credentials refused", "the server does not take the probe's password: run `mailstack up`, which sets it"},
+	KindNeedsTLS:      {Critical, "login refused without TLS", "the server wants TLS where it already has it: read `mailstack logs`"},
+	KindBackend:       {Critical, "backend down", "the server answers but cannot look things up: see `mailstack status` for the database and the sockets"},
+	KindAnswer:        {Critical, "wrong answer", "read what the service logged: `mailstack logs`"},
+	KindGarbage:       {Critical, "not the protocol", "something else listens on this port: find it with `ss -ltnp`"},
+	KindInsecure:      {Critical, "taken, must be refused", "close this port until it is mended; `mailstack up` restores the shipped configuration"},
+	KindLost:          {Critical, "message lost", "look for it with `mailstack logs postfix` and `mailstack logs dovecot`"},
+	KindQueued:        {Critical, "message still in the queue", "`mailstack logs postfix` says why it is deferred"},
+	KindLate:          {Warning, "message late", "the host is overloaded or a delivery was retried: read `mailstack logs postfix`"},
+	KindDuplicate:     {Critical, "message delivered more than once", "read `mailstack logs postfix`: a delivery was repeated after it had succeeded"},
+	KindSocket:        {Critical, "socket not as it must be", "`mailstack up` recreates what is not as planned"},
+	KindContainer:     {Critical, "container not as it must be", "`mailstack up` starts what is not running"},
+	KindRestarted:     {Warning, "restarted by the engine", ""},
+	KindClock:         {Critical, "wrong clock", ""},
+	KindCriticalLimit: {Critical, "past the critical limit", "read `mailstack logs`"},
+	KindWarningLimit:  {Warning, "past the warning limit", "read `mailstack logs`"},
+	KindSlow:          {Warning, "slow", "the host is overloaded, or a name lookup or a lock is waited for: read `mailstack logs`"},
+	KindNotRun:        {Unknown, "not run", ""},
+	KindInterrupted:   {Unknown, "interrupted", ""},
 }
 
 // String is the kind in words.

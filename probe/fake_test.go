@@ -56,6 +56,8 @@ type world struct {
 	nullSender     bool          // users send as nobody
 	hostedSender   bool          // port 25 takes mail from local addresses
 	worldRecipient bool          // the probe's account may mail the world
+	verifies       bool          // VRFY tells which addresses there are
+	lax            bool          // any dot in a line of its own ends a message
 	copies         int           // how often a message is delivered; 1
 	delay          time.Duration // how long a message takes to arrive
 	greetAfter     time.Duration // how long the banner takes
@@ -89,7 +91,13 @@ func (w *world) start(keys ...string) Target {
 		switch key {
 		case "imap", "imaps":
 			w.startIMAP(key)
-		case "smtp", "submission", "submissions":
+		case "smtp":
+			if w.verifies || w.lax {
+				w.listen(key, w.serveOldSMTP)
+			} else {
+				w.startSMTP(key)
+			}
+		case "submission", "submissions":
 			w.startSMTP(key)
 		case "pop3", "pop3s":
 			w.listen(key, w.servePOP3)
@@ -314,7 +322,10 @@ func (ca *authority) leaf(t *testing.T, name string, valid time.Duration) tls.Ce
 	must(t, err)
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(time.Now().UnixNano()), DNSNames: []string{name},
-		NotBefore: time.Now().Add(-24 * time.Hour), NotAfter: time.Now().Add(valid),
+		NotBefore: time.Now().Add(-valid), NotAfter: time.Now().Add(valid),
+	}
+	if valid < 0 {
+		template.NotBefore = time.Now().Add(-24 * time.Hour)
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, ca.cert, key.Public(), ca.key)
 	must(t, err)
@@ -326,4 +337,12 @@ func must(t *testing.T, err error) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// parsed is the leaf of a certificate.
+func parsed(t *testing.T, cert tls.Certificate) *x509.Certificate {
+	t.Helper()
+	leaf, err := x509.ParseCertificate(cert.Certificate[0])
+	must(t, err)
+	return leaf
 }

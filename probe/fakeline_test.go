@@ -263,6 +263,9 @@ func (s *smtpFake) Data(r io.Reader) error {
 	if err != nil {
 		return err
 	}
+	if bytes.Count(message, []byte("Received: ")) > 100 {
+		return &smtp.SMTPError{Code: 554, EnhancedCode: smtp.EnhancedCode{5, 4, 0}, Message: "Error: too many hops"}
+	}
 	go func() {
 		time.Sleep(s.w.delay)
 		for range s.w.copies {
@@ -270,4 +273,47 @@ func (s *smtpFake) Data(r io.Reader) error {
 		}
 	}()
 	return &smtp.SMTPError{Code: 250, EnhancedCode: smtp.EnhancedCode{2, 0, 0}, Message: "Ok: queued as 4bK1xZ"}
+}
+
+// serveOldSMTP is an SMTP server of the careless kind: lines end anywhere, and
+// addresses are told to everybody. It relays nothing and has no logins.
+func (w *world) serveOldSMTP(conn net.Conn, secure bool) {
+	s := w.newLineServer(conn, secure)
+	s.say("220 ready")
+	inData := false
+	for {
+		line, err := s.r.ReadString('\n')
+		if err != nil {
+			return
+		}
+		line = strings.TrimRight(line, "\r\n")
+		command, argument, _ := strings.Cut(line, " ")
+		switch {
+		case inData:
+			if inData = line != "."; !inData {
+				s.say("554 5.4.0 too many hops")
+			}
+		case command == "EHLO":
+			s.say("250-%s\r\n250 STARTTLS", testHost)
+		case command == "STARTTLS":
+			s.say("220 begin")
+			s.upgrade()
+		case command == "VRFY" && w.verifies && strings.HasPrefix(argument, "mailstack-probe"):
+			s.say("252 %s", argument)
+		case command == "VRFY":
+			s.say("550 no")
+		case command == "RCPT" && argument != "TO:<"+testUser+">", command == "AUTH":
+			s.say("554 no")
+		case command == "DATA":
+			inData = true
+			s.say("354 go on")
+		case command == "QUIT":
+			s.say("221 bye")
+			return
+		case strings.Contains(argument, testUser) && strings.HasPrefix(argument, "FROM"):
+			s.say("554 no")
+		default:
+			s.say("250 ok")
+		}
+	}
 }

@@ -13,6 +13,7 @@ package probe
 
 import (
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"net/netip"
 	"time"
@@ -34,6 +35,9 @@ type Target struct {
 	Ports map[string]uint16
 	// Roots verify the served certificate; nil means the system's.
 	Roots *x509.CertPool
+	// Unverified says why no authority is known to verify the certificate by,
+	// although there is one. Then nobody logs in. Empty: Roots is right.
+	Unverified string
 	// Fingerprint is the SHA-256 of the leaf certificate on disk (its DER form)
 	// in hexadecimal, with or without colons. Empty: not known, not compared.
 	Fingerprint string
@@ -55,6 +59,24 @@ type Target struct {
 	// acknowledged under queueID. It tells a late message from a lost one. Nil:
 	// nobody can be asked.
 	Queued func(ctx context.Context, queueID string) (bool, error)
+
+	// What else can be looked at. A check whose function is nil is not run.
+
+	// Rights says whether the services' database users have exactly the rights
+	// that they should have.
+	Rights     func(ctx context.Context) (bool, error)
+	Queue      func(ctx context.Context) (QueueState, error)
+	Disks      func(ctx context.Context) ([]DiskState, error)
+	Containers func(ctx context.Context) ([]ContainerState, error)
+	Clock      func(ctx context.Context) (ClockState, error)
+	// Own are this host's outward addresses, at most one of each family.
+	Own []netip.Addr
+	// Logged finds, in what the SMTP server has logged since a moment, the
+	// client whose recipient had a token in its address. An invalid Peer means
+	// that nothing is there yet.
+	Logged func(ctx context.Context, since time.Time, token string) (PeerView, error)
+
+	adjust func(*tls.Config) // for checks that want another handshake
 }
 
 // Secret is a string that does not print itself.
@@ -90,6 +112,8 @@ type Options struct {
 	// Only are names of checks, or of families: "refusal" means every check
 	// whose name starts with "refusal.". Empty means all. See CheckNames.
 	Only []string
+	// Skip are names to leave out of what Only selects.
+	Skip []string
 	// Timeout bounds the whole run; 0 means DefaultTimeout.
 	Timeout time.Duration
 	// Slow is how long a step may take before its check is a warning; 0 means
@@ -98,6 +122,10 @@ type Options struct {
 	// Late is how long a message may be on its way before that is a warning; 0
 	// means half of Timeout.
 	Late time.Duration
+	// Warning and Critical replace what checks judge by.
+	Warning, Critical []Limit
+	// Dialogue keeps what was said on every connection.
+	Dialogue bool
 }
 
 // DefaultTimeout is the time of a whole run: what monitoring systems allow a

@@ -121,7 +121,16 @@ func smtpAttempt(name string, keys []string, sec security, try func(t *Target, s
 			}
 			defer l.close()
 			s := l.session.(*smtpSession) // these keys are SMTP listeners
-			if err := l.tr.step(ctx, name, func() error { return try(t, s) }); err != nil {
+			gone := false
+			err = l.tr.step(ctx, name, func() error {
+				err := try(t, s)
+				gone = errors.Is(err, errHungUp)
+				if gone {
+					return nil
+				}
+				return err
+			})
+			if err != nil || gone {
 				return err
 			}
 			return l.leave(ctx)
@@ -139,7 +148,9 @@ var (
 		smtpAttempt("login without TLS", port25, inClear, noAuth),
 		smtpAttempt("login", port25, withTLS, noAuth),
 		smtpAttempt("relay", port25, withTLS, noRelay),
+		smtpAttempt("vrfy", port25, withTLS, noVRFY),
 		when(canLogIn, smtpAttempt("sender", port25, withTLS, noHostedSender)),
+		when(canLogIn, smtpAttempt("smuggling", port25, withTLS, noSmuggling)),
 	)
 	refuseSubmission = refusals(
 		wrongPasswordAt("submissions", "submission"),
@@ -190,6 +201,26 @@ func noRelay(t *Target, s *smtpSession) error {
 		if r.taken() {
 			return failf(KindInsecure, "open relay: mail to <%s> is taken: %s", to, r)
 		}
+	}
+	return nil
+}
+
+// noVRFY: nobody learns which addresses there are. A server that answers the
+// same to every address tells nothing either (RFC 5321, section 3.5.3).
+func noVRFY(t *Target, s *smtpSession) error {
+	known, err := s.send("VRFY %s", t.someUser())
+	if err != nil {
+		return err
+	}
+	_, domain, _ := strings.Cut(t.someUser(), "@")
+	unknown, err := s.send("VRFY nobody-at-all@%s", domain)
+	switch {
+	case err != nil:
+		return err
+	case known.code == 421 || unknown.code == 421:
+		return smtpFailure(unknown)
+	case known.code == 250 || known.code == 251 || known.code != unknown.code:
+		return failf(KindInsecure, "VRFY tells which addresses there are: %s, and for an unknown one %s", known, unknown)
 	}
 	return nil
 }

@@ -38,6 +38,8 @@ func TestWhatMustBeRefused(t *testing.T) {
 		{"submission any recipient", "refusal.submission", func(w *world) { w.worldRecipient = true }, KindInsecure, "recipient", "example.com"},
 		{"smtp login", "refusal.smtp", func(w *world) { w.authOn25 = true }, KindInsecure, "login", "AUTH PLAIN"},
 		{"smtp open relay", "refusal.smtp", func(w *world) { w.openRelay = true }, KindInsecure, "relay", "example.com"},
+		{"smtp VRFY", "refusal.smtp", func(w *world) { w.verifies = true }, KindInsecure, "vrfy", "VRFY tells"},
+		{"smtp smuggling", "refusal.smtp", func(w *world) { w.lax = true }, KindInsecure, "smuggling", "end of data"},
 		{"smtp hosted sender", "refusal.smtp", func(w *world) { w.hostedSender = true }, KindInsecure, "sender", testUser},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -77,6 +77,10 @@ type Result struct {
 	// Failures are the reasons as values, the first being the one that Hint is
 	// about.
 	Failures []*Failure
+	Values   []Value // what was measured, with the limits that it was judged by
+	Time     Value   // Duration, with its limits
+	Notes    []string
+	Dialogue []Conversation // with Options.Dialogue
 }
 
 // Report is the outcome of a run.

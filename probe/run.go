@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -25,21 +26,26 @@ func Run(ctx context.Context, t Target, o Options) Report {
 	giveUp := make(chan struct{})
 	context.AfterFunc(ctx, func() { time.AfterFunc(grace, func() { close(giveUp) }) })
 
-	checks := selected(Checks(&t), o.Only)
+	checks := selected(&t, o.Only, o.Skip)
 	runs := make([]*running, len(checks))
 	// Those that a server keeps waiting go first: they are the longest.
 	for _, first := range []bool{true, false} {
 		for i, c := range checks {
 			if c.first == first {
-				runs[i] = start(ctx, &t, c)
+				runs[i] = start(ctx, &t, c, o)
 			}
 		}
 	}
-	results := make([]Result, len(checks))
+	ended := make([]outcome, len(checks))
 	for i, r := range runs {
-		results[i] = r.wait(ctx, giveUp, o)
+		ended[i] = r.wait(ctx, giveUp)
 	}
-	results = append(results, notApplicable(checks, o.Only)...)
+	differing(&t, ended)
+	results := make([]Result, len(checks))
+	for i, e := range ended {
+		results[i] = e.result(&t, o)
+	}
+	results = append(results, notApplicable(&t, o.Only)...)
 	return newReport(t.Stack, results, time.Since(began))
 }
 
@@ -56,8 +62,11 @@ type finished struct {
 	took time.Duration
 }
 
-func start(ctx context.Context, t *Target, c Check) *running {
+func start(ctx context.Context, t *Target, c Check, o Options) *running {
 	r := &running{name: c.Name, began: time.Now(), trace: newTrace(), done: make(chan finished, 1)}
+	if o.Dialogue {
+		r.trace.said = newRecorder(t)
+	}
 	go func() {
 		err := c.Run(ctx, t, r.trace)
 		r.done <- finished{err, time.Since(r.began)}
@@ -65,24 +74,60 @@ func start(ctx context.Context, t *Target, c Check) *running {
 	return r
 }
 
-// wait returns the result of a check when there is one, or when giveUp closes.
-func (r *running) wait(ctx context.Context, giveUp <-chan struct{}, o Options) Result {
-	var f finished
+// outcome is how a check ended, not judged yet.
+type outcome struct {
+	name string
+	finished
+	cut   bool // it was left behind
+	steps []Step
+	findings
+	dialogue []Conversation
+}
+
+// wait returns the outcome of a check when there is one, or when giveUp closes.
+func (r *running) wait(ctx context.Context, giveUp <-chan struct{}) outcome {
+	o := outcome{name: r.name}
 	select {
-	case f = <-r.done:
+	case o.finished = <-r.done:
 	case <-giveUp:
 		select {
-		case f = <-r.done: // it made it in time; another was waited for
+		case o.finished = <-r.done: // it made it in time; another was waited for
 		default:
-			steps := r.trace.snapshot()
-			return newResult(r.name, cutOff(ctx, steps), steps, time.Since(r.began))
+			o.cut = true
 		}
 	}
-	steps := r.trace.snapshot()
-	if f.err == nil {
-		f.err = slowSteps(steps, o)
+	o.steps, o.findings, o.dialogue = r.trace.snapshot(), r.trace.found(), r.trace.said.conversations()
+	if o.cut {
+		o.finished = finished{cutOff(ctx, o.steps), time.Since(r.began)}
 	}
-	return newResult(r.name, f.err, steps, f.took)
+	return o
+}
+
+// result judges an outcome.
+func (e outcome) result(t *Target, o Options) Result {
+	values, took, limits := o.judge(e.name, e.took, e.values)
+	failed := e.err != nil
+	err := errors.Join(e.err, limits)
+	if !failed && !took.limited() {
+		err = errors.Join(err, slowSteps(e.steps, o))
+	}
+	r := newResult(e.name, blanked(t, err), e.steps, e.took)
+	r.Values, r.Time, r.Notes, r.Dialogue = values, took, e.notes, e.dialogue
+	return r
+}
+
+// blanked takes the password out of what a server has said: there are servers
+// that repeat a command that they do not understand.
+func blanked(t *Target, err error) error {
+	failures := failuresOf(err)
+	all := make([]error, len(failures))
+	blank := blanker(t)
+	for i, f := range failures {
+		g := *f
+		g.Detail = blank.Replace(f.Detail)
+		all[i] = &g
+	}
+	return errors.Join(all...)
 }
 
 // matches says whether pattern names a check or the family it belongs to.
@@ -91,22 +136,45 @@ func matches(name, pattern string) bool {
 	return name == pattern || strings.HasPrefix(name, pattern+".")
 }
 
-// selected are the checks that only names; no names select all.
-func selected(checks []Check, only []string) []Check {
-	if len(only) == 0 {
-		return checks
-	}
-	return slices.DeleteFunc(slices.Clone(checks), func(c Check) bool {
-		return !slices.ContainsFunc(only, func(p string) bool { return matches(c.Name, p) })
+// selects says whether one of the patterns means a check.
+func selects(patterns []string, name string) bool {
+	return slices.ContainsFunc(patterns, func(p string) bool { return matches(name, p) })
+}
+
+// selected are the checks of a target that only names, without those that skip
+// names; no names in only select all.
+func selected(t *Target, only, skip []string) []Check {
+	only, skip = t.byListener(only), t.byListener(skip)
+	return slices.DeleteFunc(Checks(t), func(c Check) bool {
+		return len(only) > 0 && !selects(only, c.Name) || selects(skip, c.Name)
 	})
+}
+
+// byListener turns cert.993 into cert.imaps.
+func (t *Target) byListener(patterns []string) []string {
+	named := slices.Clone(patterns)
+	for i, p := range named {
+		number, ok := strings.CutPrefix(p, certFamily+".")
+		port, err := strconv.ParseUint(number, 10, 16)
+		if !ok || err != nil {
+			continue
+		}
+		for key, at := range t.Ports {
+			if at == uint16(port) && port != 0 {
+				named[i] = certFamily + "." + key
+			}
+		}
+	}
+	return named
 }
 
 // notApplicable are results for the names that were asked for and select
 // nothing at this target: silence would look like success.
-func notApplicable(checks []Check, only []string) []Result {
+func notApplicable(t *Target, only []string) []Result {
 	var all []Result
-	for _, p := range only {
-		if !slices.ContainsFunc(checks, func(c Check) bool { return matches(c.Name, p) }) {
+	for _, p := range t.byListener(only) {
+		known := slices.ContainsFunc(Checks(t), func(c Check) bool { return matches(c.Name, p) })
+		if !known {
 			f := &Failure{Kind: KindNotRun, Detail: "it does not apply: its listener is off or nothing is known to look at"}
 			all = append(all, newResult(p, f, nil, 0))
 		}
@@ -121,7 +189,7 @@ func slowSteps(steps []Step, o Options) error {
 	for _, s := range steps {
 		kind, limit := KindSlow, o.Slow
 		switch s.Name {
-		case "wrong password":
+		case "wrong password", "seen":
 			continue
 		case "imap", "pop3":
 			kind, limit = KindLate, o.Late

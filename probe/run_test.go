@@ -57,12 +57,12 @@ func TestSockets(t *testing.T) {
 func TestDatabase(t *testing.T) {
 	t.Parallel()
 	down := Target{Database: func(context.Context) error { return errors.New("connect /x/mysqld.sock: refused") }}
-	wantFailure(t, check(t, down, "database", time.Second), KindBackend, "query")
+	wantFailure(t, check(t, down, "mysql.query", time.Second), KindBackend, "query")
 	slow := Target{Database: func(ctx context.Context) error {
 		<-ctx.Done()
 		return fmt.Errorf("query: %w", ctx.Err())
 	}}
-	wantFailure(t, check(t, slow, "database", 100*time.Millisecond), KindTimeout, "query")
+	wantFailure(t, check(t, slow, "mysql.query", 100*time.Millisecond), KindTimeout, "query")
 }
 
 // TestHangingCheckIsLeftBehind: even what ignores its context cannot hold up a
@@ -111,13 +111,13 @@ func TestSelection(t *testing.T) {
 	}
 	names := func(only ...string) string {
 		var all []string
-		for _, c := range selected(Checks(&target), only) {
+		for _, c := range selected(&target, only, nil) {
 			all = append(all, c.Name)
 		}
 		return strings.Join(all, " ")
 	}
 	all := "imap imaps submission smtp refusal.imap refusal.submission refusal.smtp delivery.submission delivery.inbound " +
-		"sockets.dovecot.mysql/mysqld.sock sockets.postfix.mysql/mysqld.sock"
+		"cert.imap cert.imaps cert.submission cert.smtp sockets.dovecot.mysql/mysqld.sock sockets.postfix.mysql/mysqld.sock"
 	for only, want := range map[string]string{
 		"":                 all,
 		"imap":             "imap",

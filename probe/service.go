@@ -197,6 +197,12 @@ func visit(ctx context.Context, t *Target, tr *Trace, s service, addr netip.Addr
 
 // needAccount says why checks that log in cannot run.
 func (t *Target) needAccount() error {
+	if t.Unverified != "" {
+		return &Failure{
+			Kind: KindNotRun, Detail: t.Unverified,
+			Advice: "run it with the rights to read the stack's files, as root",
+		}
+	}
 	if t.User == "" || t.Password == "" {
 		return &Failure{
 			Kind: KindNotRun, Detail: "the password of the probe's account is not known",

@@ -68,7 +68,7 @@ func TestHealthyServerPasses(t *testing.T) {
 	if r.Status != OK {
 		t.Fatalf("healthy server:\n%s", text.String())
 	}
-	if got, want := len(r.Checks), len(allKeys)+5+2+1+1; got != want {
+	if got, want := len(r.Checks), 2*len(allKeys)+5+2+1+1; got != want {
 		t.Errorf("%d checks, want %d:\n%s", got, want, text.String())
 	}
 	if n := w.inbox(); n != 0 {

@@ -11,6 +11,7 @@ import (
 // TextOptions say how people want to read a report.
 type TextOptions struct {
 	Verbose bool // show the steps
+	Debug   bool // show the dialogues, where the report has them
 	Colour  bool // colour the marks, for a terminal
 }
 
@@ -39,8 +40,15 @@ func (r Report) WriteText(w io.Writer, o TextOptions) error {
 		if c.Hint != "" {
 			fmt.Fprintf(b, "    hint: %s\n", c.Hint)
 		}
+		for _, note := range c.Notes {
+			fmt.Fprintf(b, "    %s\n", note)
+		}
 		if o.Verbose {
 			writeSteps(b, c.Steps)
+			writeValues(b, c.Values)
+		}
+		if o.Debug {
+			writeDialogue(b, c.Dialogue)
 		}
 	}
 	fmt.Fprintln(b, r.Summary())
@@ -67,6 +75,25 @@ func writeSteps(w io.Writer, steps []Step) {
 			cut = "  cut off"
 		}
 		fmt.Fprintf(w, "      %-*s  %s%s\n", width, names[i], seconds(s.Duration), cut)
+	}
+}
+
+func writeValues(w io.Writer, values []Value) {
+	for _, v := range values {
+		if v.Text != "" {
+			fmt.Fprintf(w, "      %s\n", v.Text)
+		}
+	}
+}
+
+// writeDialogue shows conversations, each line with its time since the check
+// began and who said it.
+func writeDialogue(w io.Writer, all []Conversation) {
+	for _, c := range all {
+		fmt.Fprintf(w, "      --- %s\n", c.Address)
+		for _, l := range c.Lines {
+			fmt.Fprintf(w, "      %s %c %s\n", seconds(l.At), l.From, l.Text)
+		}
 	}
 }
 

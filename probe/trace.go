@@ -3,6 +3,7 @@ package probe
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -11,7 +12,8 @@ import (
 
 // Trace records the steps of one check while it runs.
 type Trace struct {
-	rec  *record // nil: a trace that labels errors and records nothing
+	rec  *record // nil: a trace that labels errors and records no steps
+	said *recorder
 	addr string
 }
 
@@ -20,15 +22,55 @@ type record struct {
 	mu    sync.Mutex
 	steps []Step
 	began []time.Time
+	findings
+}
+
+// findings are what a check has found out besides what is wrong.
+type findings struct {
+	values []Value
+	notes  []string
+	served map[string]string // address -> fingerprint of the certificate
 }
 
 func newTrace() *Trace { return &Trace{rec: new(record)} }
 
 // at is the same trace for one address of several: steps and errors carry it.
-func (tr *Trace) at(addr string) *Trace { return &Trace{rec: tr.rec, addr: addr} }
+func (tr *Trace) at(addr string) *Trace { return &Trace{rec: tr.rec, said: tr.said, addr: addr} }
 
 // quiet is a trace whose steps only name the place of an error.
-func (tr *Trace) quiet() *Trace { return &Trace{addr: tr.addr} }
+func (tr *Trace) quiet() *Trace { return &Trace{said: tr.said, addr: tr.addr} }
+
+// measure records a value.
+func (tr *Trace) measure(v Value) {
+	tr.rec.mu.Lock()
+	defer tr.rec.mu.Unlock()
+	tr.rec.values = append(tr.rec.values, v)
+}
+
+// note records something for people to know, though nothing is wrong with it.
+func (tr *Trace) note(text string) {
+	tr.rec.mu.Lock()
+	defer tr.rec.mu.Unlock()
+	tr.rec.notes = append(tr.rec.notes, printable(text))
+}
+
+// served records which certificate an address serves.
+func (tr *Trace) served(addr, fingerprint string) {
+	tr.rec.mu.Lock()
+	defer tr.rec.mu.Unlock()
+	if tr.rec.findings.served == nil {
+		tr.rec.findings.served = make(map[string]string)
+	}
+	tr.rec.findings.served[addr] = fingerprint
+}
+
+// found is a copy of the findings so far.
+func (tr *Trace) found() findings {
+	tr.rec.mu.Lock()
+	defer tr.rec.mu.Unlock()
+	f := tr.rec.findings
+	return findings{slices.Clone(f.values), slices.Clone(f.notes), maps.Clone(f.served)}
+}
 
 // step does f under a name, times it, and returns its error as a Failure that
 // knows the step and the address.

@@ -4,9 +4,8 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"crypto/tls"
-	"encoding/hex"
+	"crypto/x509"
 	"errors"
 	"io"
 	"net"
@@ -32,17 +31,20 @@ type wire struct {
 	conn   net.Conn // raw, or TLS over it
 	r      *bufio.Reader
 	disarm func() bool
+	said   *spoken             // nil: nobody listens in
+	state  tls.ConnectionState // after a handshake
 }
 
 // dial connects, in the step "connect".
 func dial(ctx context.Context, tr *Trace, addr netip.AddrPort) (*wire, error) {
-	w := new(wire)
+	w := &wire{said: tr.said.listen(addr.String())}
 	err := tr.step(ctx, "connect", func() error {
 		var d net.Dialer
 		conn, err := d.DialContext(ctx, "tcp", addr.String())
 		if err != nil {
 			return err
 		}
+		w.said.remark("connected from %s", conn.LocalAddr())
 		w.raw = &boundedConn{Conn: conn, left: maxRead}
 		w.use(w.raw)
 		// The mail libraries take no context and set deadlines of their own;
@@ -57,8 +59,8 @@ func dial(ctx context.Context, tr *Trace, addr netip.AddrPort) (*wire, error) {
 }
 
 func (w *wire) use(conn net.Conn) {
-	w.conn = conn
-	w.r = bufio.NewReaderSize(conn, maxLine)
+	w.conn = w.said.on(conn)
+	w.r = bufio.NewReaderSize(w.conn, maxLine)
 }
 
 // close drops the connection at once. It never waits.
@@ -85,11 +87,16 @@ func (w *wire) handshake(ctx context.Context, t *Target) error {
 	if w.r.Buffered() > 0 {
 		return failf(KindTLS, "the server sent more in the clear after it had agreed to TLS")
 	}
-	conn := tls.Client(w.raw, &tls.Config{
-		RootCAs:    t.Roots,
-		ServerName: t.Hostname,
-		MinVersion: tls.VersionTLS12,
-	})
+	config := &tls.Config{
+		RootCAs:            t.Roots,
+		ServerName:         t.Hostname,
+		MinVersion:         tls.VersionTLS12,
+		InsecureSkipVerify: t.Unverified != "", // no secret is ever sent then, see needAccount
+	}
+	if t.adjust != nil {
+		t.adjust(config)
+	}
+	conn := tls.Client(w.raw, config)
 	if err := conn.HandshakeContext(ctx); err != nil {
 		if kind := kindOf(err); kind == KindClosed || kind == KindGarbage {
 			return &Failure{Kind: KindTLS, Detail: closedIn("the handshake", err), Err: err}
@@ -97,7 +104,9 @@ func (w *wire) handshake(ctx context.Context, t *Target) error {
 		return err
 	}
 	w.use(conn)
-	return compareFingerprint(conn.ConnectionState(), t.Fingerprint)
+	w.state = conn.ConnectionState()
+	w.said.remark("%s, %s", tls.VersionName(w.state.Version), tls.CipherSuiteName(w.state.CipherSuite))
+	return compareFingerprint(w.state.PeerCertificates[0], t.Fingerprint)
 }
 
 // closedIn describes how a connection ended inside something.
@@ -108,13 +117,12 @@ func closedIn(where string, err error) string {
 	return "the server closed the connection in " + where
 }
 
-func compareFingerprint(state tls.ConnectionState, want string) error {
+func compareFingerprint(leaf *x509.Certificate, want string) error {
 	want = strings.ToLower(strings.ReplaceAll(want, ":", ""))
 	if want == "" {
 		return nil
 	}
-	sum := sha256.Sum256(state.PeerCertificates[0].Raw)
-	if got := hex.EncodeToString(sum[:]); got != want {
+	if got := fingerprintOf(leaf); got != want {
 		return failf(KindCertificate, "served %.16s…, on disk %.16s…", got, want)
 	}
 	return nil

@@ -1,0 +1,99 @@
+package probe
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+)
+
+// known returns a function that knows something, or fails.
+func known[T any](v T, err error) func(context.Context) (T, error) {
+	return func(context.Context) (T, error) { return v, err }
+}
+
+func TestFacts(t *testing.T) {
+	t.Parallel()
+	const gb = 1e9
+	disks := func(free int64) func(context.Context) ([]DiskState, error) {
+		return known([]DiskState{{[]string{"mysql"}, 50 * gb, 100 * gb}, {[]string{"vmail", "queue"}, free, 100 * gb}}, nil)
+	}
+	container := func(c ContainerState) func(context.Context) ([]ContainerState, error) {
+		c.Service = "dovecot"
+		return known([]ContainerState{{Service: "mysql", State: "running", Health: "healthy"}, c}, nil)
+	}
+	now := time.Now()
+	for _, c := range []struct {
+		name   string
+		target Target
+		check  string
+		kind   Kind // 0: ok
+		word   string
+	}{
+		{"empty queue", Target{Queue: known(QueueState{}, nil)}, "queue", 0, ""},
+		{"long queue", Target{Queue: known(QueueState{101, 7, time.Hour}, nil)}, "queue", KindWarningLimit, "101 messages wait, 7 of them deferred, the oldest for 1h0m0s"},
+		{"endless queue", Target{Queue: known(QueueState{Messages: 1001}, nil)}, "queue", KindCriticalLimit, "limit 1000"},
+		{"unreadable queue", Target{Queue: known(QueueState{}, errors.New("no postfix"))}, "queue", KindNotRun, "no postfix"},
+		{"room", Target{Disks: disks(11 * gb)}, "disk", 0, ""},
+		{"little room", Target{Disks: disks(9 * gb)}, "disk", KindWarningLimit, "vmail+queue: past the warning limit: 9.0 of 100.0 GB"},
+		{"no room", Target{Disks: disks(1)}, "disk", KindCriticalLimit, "limit 5:"},
+		{"steady", Target{Containers: container(ContainerState{State: "running", Health: "healthy", Restarts: 3, Up: 2 * time.Hour})}, "containers", 0, ""},
+		{"stopped", Target{Containers: container(ContainerState{State: "exited"})}, "containers", KindContainer, "dovecot: container not as it must be: exited"},
+		{"unhealthy", Target{Containers: container(ContainerState{State: "running", Health: "unhealthy", HealthOutput: "no banner"})}, "containers", KindContainer, "no banner"},
+		{"restarted", Target{Containers: container(ContainerState{State: "running", Restarts: 2, Up: time.Minute})}, "containers", KindRestarted, "2 times, the last 1m0s ago"},
+		{"clock kept", Target{Clock: known(ClockState{Now: now, Synchronised: true, MaxError: time.Second}, nil)}, "clock", 0, ""},
+		{"clock not kept", Target{Clock: known(ClockState{Now: now}, nil)}, "clock", 0, ""},
+		{"clock off", Target{Clock: known(ClockState{Now: now, Synchronised: true, MaxError: 3 * time.Second}, nil)}, "clock", KindWarningLimit, "up to 3s"},
+		{"clock in the past", Target{Clock: known(ClockState{Now: now, NotBefore: now.Add(time.Hour), Witness: "the certificate"}, nil)}, "clock", KindClock, "the certificate"},
+		{"exact rights", Target{Rights: known(true, nil)}, "mysql.rights", 0, ""},
+		{"other rights", Target{Rights: known(false, nil)}, "mysql.rights", KindInsecure, "rights"},
+		{"rights not known", Target{Rights: known(false, errors.New("away"))}, "mysql.rights", KindNotRun, "away"},
+	} {
+		got := check(t, c.target, c.check, 10*time.Second)
+		if c.kind == 0 {
+			if got.Status != OK {
+				t.Errorf("%s: %s", c.name, got.Reason)
+			}
+			continue
+		}
+		if len(got.Failures) == 0 || got.Failures[0].Kind != c.kind || !strings.Contains(got.Reason, c.word) {
+			t.Errorf("%s: %s, want %s and %q", c.name, got.Reason, c.kind, c.word)
+		}
+	}
+}
+
+func TestSourceAddress(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	target := w.start("smtp")
+	gateway := netip.MustParseAddr("172.18.0.1")
+	calls := 0
+	target.Logged = func(_ context.Context, since time.Time, token string) (PeerView, error) {
+		if len(token) != 32 || time.Since(since) > time.Minute {
+			t.Errorf("asked for %q since %s", token, since)
+		}
+		if calls++; calls < 3 {
+			return PeerView{}, nil // not written yet
+		}
+		return PeerView{gateway, true}, nil
+	}
+	got := check(t, target, "source-address", 10*time.Second)
+	if notes := strings.Join(got.Notes, "\n"); got.Status != OK || !strings.Contains(notes, "127.0.0.1 is seen as 172.18.0.1, the bridge gateway\nclients") {
+		t.Errorf("%s: %s\n%s", got.Status, got.Reason, notes)
+	}
+
+	target.Logged = func(context.Context, time.Time, string) (PeerView, error) { return PeerView{}, nil }
+	wantFailure(t, check(t, target, "source-address", 500*time.Millisecond), KindNotRun, "seen")
+
+	target.Addresses = []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()}
+	target.Own = []netip.Addr{netip.MustParseAddr("192.0.2.7")}
+	var all []string
+	for _, a := range target.sourceAddresses() {
+		all = append(all, a.Addr().String())
+	}
+	if got := strings.Join(all, " "); got != "127.0.0.1 ::1 192.0.2.7" {
+		t.Errorf("addresses %s", got)
+	}
+}
