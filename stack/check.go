@@ -30,7 +30,7 @@ func (p *planner) check() error {
 		obstacle(other, "network %s exists and was not made for this stack", n.Name)
 	}
 	if what, id := p.otherStack(); what != "" {
-		obstacle("give one of the two another `name`, or remove the other with its own `mailstack down`",
+		obstacle("give one of the two another `name`, or take the other down with its own `mailstack down` (docker rm -f, if its data directory is gone)",
 			"%s belongs to another stack named %s (id %s), not to the one in %s", what, p.d.Name, id, p.d.Layout.Dir)
 	}
 	for _, name := range p.opts.InitVolumes {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -89,14 +90,18 @@ func (a *app) maintain(ctx context.Context) error {
 // maintainCertificate does what the plan would about the certificate and
 // nothing else: maintenance replaces no container.
 func (a *app) maintainCertificate(ctx context.Context, t *target) (string, error) {
-	cause, err := a.certificateTask(t.cfg, t.graph).Due(ctx)
+	d, o, err := a.snapshot(ctx, t)
 	if err != nil {
 		return "", err
+	}
+	cause := o.TasksDue[certificateTaskName]
+	for service := range o.ReloadDue {
+		cause = cmp.Or(cause, service+" has not taken it yet")
 	}
 	if cause == "" {
 		return "valid, nothing to do", nil
 	}
-	return "renewed and installed: " + cause, a.installCertificates(ctx)
+	return "renewed and installed: " + cause, a.applyTask(ctx, t, d, o, cause)
 }
 
 // installCertificates renews the certificate if it is due, gives it to the
@@ -106,25 +111,23 @@ func (a *app) installCertificates(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	task := a.certificateTask(t.cfg, t.graph)
-	if err := task.Do(ctx, func(string) {}); err != nil {
+	d, o, err := a.snapshot(ctx, t)
+	if err != nil {
 		return err
 	}
-	for _, service := range task.Before {
-		name := stack.ContainerName(t.cfg.Name, service)
-		c, err := t.engine.Container(ctx, name)
-		if errors.Is(err, stack.ErrNotFound) || err == nil && c.State != "running" {
-			continue // it reads the certificate when it starts
-		}
-		if err != nil {
-			return err
-		}
-		if err := stack.Run(ctx, t.engine, name, stack.ReloadCmd); err != nil {
-			return fmt.Errorf("reload %s: %w", service, err)
-		}
-	}
-	return nil
+	return a.applyTask(ctx, t, d, o, "asked for")
 }
+
+func (a *app) applyTask(ctx context.Context, t *target, d *stack.Desired, o *stack.Observed, cause string) error {
+	x := &stack.Executor{Engine: t.engine, Desired: d, Reporter: silent{}, ReadyTimeout: readyTimeout, Now: time.Now}
+	return x.Apply(ctx, stack.TaskPlan(d, o, certificateTaskName, cause))
+}
+
+// silent reports nothing: the caller says how it ended.
+type silent struct{}
+
+// Report implements stack.Reporter.
+func (silent) Report(stack.Event) {}
 
 // maintainAccounts finishes what earlier commands could not.
 func (a *app) maintainAccounts(ctx context.Context) (string, error) {

@@ -55,17 +55,23 @@ type planned struct {
 	plan     *stack.Plan
 }
 
-// plan observes and compares. It changes nothing.
-func (a *app) plan(ctx context.Context, t *target, opts stack.Options) (*planned, error) {
+// snapshot is the stack as it should be and as it is.
+func (a *app) snapshot(ctx context.Context, t *target) (*stack.Desired, *stack.Observed, error) {
 	id, err := stack.ReadIdentity(t.set.Layout, secretNames(t.graph), time.Now())
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	d, err := stack.NewDesired(t.graph, t.set, id, a.tasks(t.cfg, t.graph, id))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	o, err := stack.Observe(ctx, t.engine, d)
+	return d, o, err
+}
+
+// plan observes and compares. It changes nothing.
+func (a *app) plan(ctx context.Context, t *target, opts stack.Options) (*planned, error) {
+	d, o, err := a.snapshot(ctx, t)
 	if err != nil {
 		return nil, err
 	}

@@ -22,12 +22,14 @@ func (a *app) tasks(cfg *config.Config, g *stack.Graph, id stack.Identity) []sta
 	return []stack.Task{a.certificateTask(cfg, g), a.databaseTask(cfg, g, id)}
 }
 
+const certificateTaskName = "certificate"
+
 // certificateTask keeps the certificate valid and where its services read it.
 func (a *app) certificateTask(cfg *config.Config, g *stack.Graph) stack.Task {
 	l := layout(cfg)
 	names := certs.Names{Hostname: cfg.Hostname, Aliases: cfg.Aliases}
 	dirs := map[string]string{}
-	t := stack.Task{Name: "certificate", About: "the TLS certificate of " + cfg.Hostname, Reload: true}
+	t := stack.Task{Name: certificateTaskName, About: "the TLS certificate of " + cfg.Hostname, Reload: true}
 	for _, s := range g.Services {
 		if s.TLS {
 			t.Before = append(t.Before, s.Name)
