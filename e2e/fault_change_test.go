@@ -43,7 +43,7 @@ func (s *Stack) testChangedKeys(t *testing.T) {
 		replaced   []string
 		cause      string
 	}{
-		{"limits.message_size", `"40MiB"`, []string{"dovecot", "postfix"}, "configuration changed"},
+		{"limits.message_size", `"40MiB"`, []string{"dovecot", "postfix"}, " changed"},
 		{"listen.submission", "0", []string{"postfix"}, "configuration, ports changed"},
 		{"limits.dovecot_memory", `"900MiB"`, []string{"dovecot"}, "limits changed"},
 		{"listen.pop3", "0", []string{"dovecot"}, "configuration, ports changed"},

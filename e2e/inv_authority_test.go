@@ -27,7 +27,7 @@ func TestNoDatabaseLoginByUID(t *testing.T) {
 	done`
 	for _, uid := range []string{"0", "5301", "5302", "5303", "5304", "5305"} {
 		args := []string{
-			"run", "--rm", "--label", "mailstack.stack=" + s.name, "--network", "none", "--cap-drop", "ALL", "--user", uid + ":" + uid,
+			"run", "--rm", "--network", "none", "--cap-drop", "ALL", "--user", uid + ":" + uid,
 			"-v", sockets, "--entrypoint", "sh", image, "-c", try, "sh",
 		}
 		lines := strings.Split(docker(t, append(args, databaseUsers...)...), "\n")
