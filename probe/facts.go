@@ -101,15 +101,23 @@ func checkDisk(ctx context.Context, t *Target, tr *Trace) error {
 	})
 }
 
-// flapping is how long a container must have been up after a restart by the
-// engine to count as steady again.
-const flapping = time.Hour
+// A container that the engine has restarted so many times, and that has been up
+// for less than this since, is taken to be in a loop. Fewer are an accident that
+// has healed, which is worth a note.
+const (
+	loopRestarts = 3
+	loopUp       = time.Minute
+)
 
 func checkContainers(ctx context.Context, t *Target, tr *Trace) error {
 	return lookedAt(ctx, tr, t.Containers, "does the engine answer, and may you ask it? `mailstack status`", func(all []ContainerState) error {
 		var errs []error
 		for _, c := range all {
-			errs = append(errs, judgeContainer(c))
+			err := judgeContainer(c)
+			errs = append(errs, err)
+			if err == nil && c.Restarts > 0 {
+				tr.note(fmt.Sprintf("%s ended by itself and was restarted, %d times so far, the last %s ago", c.Service, c.Restarts, c.Up.Round(time.Second)))
+			}
 			tr.measure(Value{
 				Name: "restarts", Label: c.Service, Amount: float64(c.Restarts),
 				Text:   fmt.Sprintf("%s was restarted %d times by the engine", c.Service, c.Restarts),
@@ -127,7 +135,7 @@ func judgeContainer(c ContainerState) error {
 		return &Failure{Kind: KindContainer, Step: c.Service, Detail: printable(c.State), Advice: logs}
 	case c.Health == "unhealthy":
 		return &Failure{Kind: KindContainer, Step: c.Service, Detail: printable("unhealthy: " + c.HealthOutput), Advice: logs}
-	case c.Restarts > 0 && c.Up < flapping:
+	case c.Restarts >= loopRestarts && c.Up < loopUp:
 		return &Failure{
 			Kind: KindRestarted, Step: c.Service, Advice: "`mailstack logs " + c.Service + "` says why it ended",
 			Detail: fmt.Sprintf("%d times, the last %s ago", c.Restarts, c.Up.Round(time.Second)),

@@ -20,9 +20,11 @@ const proofTimeout = 30 * time.Second
 type probeFlags struct {
 	format  string
 	only    []string
+	skip    []string
 	timeout time.Duration
 	list    bool
 	verbose bool
+	debug   bool
 }
 
 // newProbeCmd makes `mailstack probe`. Its exit codes are those of monitoring
@@ -51,9 +53,11 @@ func newProbeCmd(a *app) *cobra.Command {
 	flags := cmd.Flags()
 	flags.StringVar(&f.format, "format", "text", "`FORM` of the report: "+strings.Join(probeForms, ", "))
 	flags.StringSliceVar(&f.only, "only", nil, "run only these `CHECKS` (names or families, separated by commas)")
+	flags.StringSliceVar(&f.skip, "skip", nil, "leave these `CHECKS` out")
 	flags.DurationVar(&f.timeout, "timeout", probe.DefaultTimeout, "`TIME` that the whole run may take")
 	flags.BoolVar(&f.list, "list", false, "list the checks and run none")
 	flags.BoolVarP(&f.verbose, "verbose", "v", false, "show the steps of every check with their times")
+	flags.BoolVar(&f.debug, "debug", false, "show what was said on every connection, passwords blanked (form text)")
 	return cmd
 }
 
@@ -70,7 +74,7 @@ func (a *app) probeCommand(ctx context.Context, f probeFlags) error {
 	if f.list {
 		return a.listChecks(f.format)
 	}
-	report, err := a.probeWith(ctx, probe.Options{Only: f.only, Timeout: f.timeout})
+	report, err := a.probeWith(ctx, f.options())
 	if err != nil {
 		return probeUnknown(err)
 	}
@@ -81,6 +85,11 @@ func (a *app) probeCommand(ctx context.Context, f probeFlags) error {
 		return &exitError{code: code}
 	}
 	return nil
+}
+
+// options are the flags that a run obeys.
+func (f probeFlags) options() probe.Options {
+	return probe.Options{Only: f.only, Skip: f.skip, Timeout: f.timeout, Dialogue: f.debug}
 }
 
 // check reports everything that is wrong with the flags' values.
@@ -94,6 +103,9 @@ func (f probeFlags) check() error {
 	}
 	if err := probe.CheckNames(f.only); err != nil {
 		errs = append(errs, fmt.Errorf("--only: %w", err))
+	}
+	if err := probe.CheckNames(f.skip); err != nil {
+		errs = append(errs, fmt.Errorf("--skip: %w", err))
 	}
 	return errors.Join(errs...)
 }
@@ -118,7 +130,7 @@ func (a *app) writeReport(r probe.Report, f probeFlags) error {
 	if f.format == "json" {
 		return a.printJSON(r)
 	}
-	return r.WriteText(a.Stdout, probe.TextOptions{Verbose: f.verbose, Colour: colour(a.Stdout)})
+	return r.WriteText(a.Stdout, probe.TextOptions{Verbose: f.verbose, Debug: f.debug, Colour: colour(a.Stdout)})
 }
 
 // listedCheck is a line of --list --format json.

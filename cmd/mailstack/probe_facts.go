@@ -1,0 +1,272 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"regexp"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"mailstack/accounts"
+	"mailstack/certs"
+	"mailstack/config"
+	"mailstack/probe"
+	"mailstack/stack"
+)
+
+// facts is what the probe learns about a stack from this host rather than by
+// the mail protocols. The engine is asked for when the first check needs it: an
+// engine that is away leaves the others as they are.
+type facts struct {
+	cfg    *config.Config
+	graph  *stack.Graph
+	leaf   *certs.Certificate // on disk; nil: not known
+	engine func() (stack.Engine, error)
+	rights func(ctx context.Context) (bool, error)
+}
+
+func (a *app) newFacts(ctx context.Context, cfg *config.Config, g *stack.Graph, leaf *certs.Certificate) *facts {
+	return &facts{
+		cfg: cfg, graph: g, leaf: leaf,
+		engine: sync.OnceValues(func() (stack.Engine, error) { return a.engine(ctx) }),
+		rights: a.databaseRights,
+	}
+}
+
+// fill hands the functions to the probe.
+func (f *facts) fill(ctx context.Context, t *probe.Target) {
+	t.Queued, t.Queue, t.Disks, t.Containers = f.queued, f.queue, f.disks, f.containers
+	t.Clock, t.Logged, t.Rights = f.clock, f.logged, f.rights
+	t.Own = outwardAddresses(ctx)
+}
+
+func (f *facts) container(service string) string { return stack.ContainerName(f.cfg.Name, service) }
+
+// exec runs a command in a service's container; that it fails is an error.
+func (f *facts) exec(ctx context.Context, service string, command ...string) ([]byte, error) {
+	e, err := f.engine()
+	if err != nil {
+		return nil, err
+	}
+	res, err := e.Exec(ctx, f.container(service), stack.ExecSpec{Command: command})
+	if err == nil && res.ExitCode != 0 {
+		err = fmt.Errorf("%s in %s: status %d, %q", command[0], f.container(service), res.ExitCode, bytes.TrimSpace(res.Stderr))
+	}
+	return res.Stdout, err
+}
+
+// look looks at a socket from inside its consumer's container.
+func (f *facts) look(edge stack.Edge) func(context.Context) (probe.SocketView, error) {
+	return func(ctx context.Context) (view probe.SocketView, err error) {
+		out, err := f.exec(ctx, edge.Consumer, stack.SocketsCmd, edge.Path())
+		if err != nil {
+			return view, err
+		}
+		if err := json.Unmarshal(bytes.TrimSpace(out), &view); err != nil {
+			return view, fmt.Errorf("%s in %s: %q", stack.SocketsCmd, f.container(edge.Consumer), out)
+		}
+		return view, nil
+	}
+}
+
+// queued says whether Postfix still has a message.
+func (f *facts) queued(ctx context.Context, id string) (bool, error) {
+	entries, err := f.entries(ctx)
+	for _, e := range entries {
+		if e.ID == id {
+			return true, nil
+		}
+	}
+	return false, err
+}
+
+// queueEntry is a line of "JSON OBJECT FORMAT" in postqueue(1).
+type queueEntry struct {
+	ID      string `json:"queue_id"`
+	Queue   string `json:"queue_name"`
+	Arrival int64  `json:"arrival_time"` // Unix seconds
+}
+
+func (f *facts) entries(ctx context.Context) ([]queueEntry, error) {
+	out, err := f.exec(ctx, "postfix", stack.QueueCmd)
+	if err != nil {
+		return nil, err
+	}
+	return parseQueue(out)
+}
+
+func parseQueue(out []byte) ([]queueEntry, error) {
+	var all []queueEntry
+	for d := json.NewDecoder(bytes.NewReader(out)); ; {
+		var e queueEntry
+		err := d.Decode(&e)
+		if errors.Is(err, io.EOF) {
+			return all, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read queue: %w", err)
+		}
+		all = append(all, e)
+	}
+}
+
+func (f *facts) queue(ctx context.Context) (probe.QueueState, error) {
+	entries, err := f.entries(ctx)
+	return queueState(entries, time.Now()), err
+}
+
+func queueState(entries []queueEntry, now time.Time) probe.QueueState {
+	q := probe.QueueState{Messages: len(entries)}
+	for _, e := range entries {
+		if e.Queue == "deferred" {
+			q.Deferred++
+		}
+		q.Oldest = max(q.Oldest, now.Sub(time.Unix(e.Arrival, 0)))
+	}
+	return q
+}
+
+func (f *facts) disks(context.Context) ([]probe.DiskState, error) {
+	var all []probe.DiskState
+	for _, d := range stack.Disks(layout(f.cfg), f.graph) {
+		all = append(all, probe.DiskState{Volumes: d.Volumes, FreeBytes: d.FreeBytes, TotalBytes: d.TotalBytes})
+	}
+	if all == nil {
+		return nil, errors.New("no volume can be read")
+	}
+	return all, nil
+}
+
+func (f *facts) containers(ctx context.Context) ([]probe.ContainerState, error) {
+	e, err := f.engine()
+	if err != nil {
+		return nil, err
+	}
+	there, err := e.Containers(ctx, f.cfg.Name)
+	if err != nil {
+		return nil, err
+	}
+	byName := make(map[string]stack.Container)
+	for _, c := range there {
+		byName[c.Name] = c
+	}
+	var all []probe.ContainerState
+	for _, s := range f.graph.Services {
+		c, ok := byName[f.container(s.Name)]
+		state := probe.ContainerState{
+			Service: s.Name, State: c.State, Health: c.HealthStatus, HealthOutput: c.HealthOutput,
+			Restarts: c.RestartCount, Up: time.Since(c.StartedAt),
+		}
+		if !ok {
+			state.State = "missing"
+		}
+		all = append(all, state)
+	}
+	return all, nil
+}
+
+// clock asks the kernel what it knows about its clock. The certificate is the
+// witness of a moment that has passed.
+func (f *facts) clock(context.Context) (probe.ClockState, error) {
+	var x unix.Timex
+	state, err := unix.Adjtimex(&x)
+	if err != nil {
+		return probe.ClockState{}, fmt.Errorf("read clock: %w", err)
+	}
+	c := probe.ClockState{
+		Now:          time.Now(),
+		Synchronised: state != unix.TIME_ERROR && x.Status&unix.STA_UNSYNC == 0,
+		MaxError:     time.Duration(x.Maxerror) * time.Microsecond,
+	}
+	if f.leaf != nil {
+		c.NotBefore, c.Witness = f.leaf.NotBefore, "the certificate on disk was made then"
+	}
+	return c, nil
+}
+
+// peerOf finds the client in Postfix's report of a refusal.
+var peerOf = regexp.MustCompile(`RCPT from \S*\[([0-9A-Fa-f.:]+)\]`)
+
+// logged finds the client whose recipient had a token in its address.
+func (f *facts) logged(ctx context.Context, since time.Time, token string) (probe.PeerView, error) {
+	e, err := f.engine()
+	if err != nil {
+		return probe.PeerView{}, err
+	}
+	var out bytes.Buffer
+	// The engine counts in its own way: a second more does no harm.
+	spec := stack.LogSpec{Since: since.Add(-time.Second)}
+	if err := e.Logs(ctx, f.container("postfix"), spec, &out, &out); err != nil {
+		return probe.PeerView{}, err
+	}
+	peer := peerIn(out.String(), token)
+	if !peer.IsValid() {
+		return probe.PeerView{}, nil
+	}
+	c, err := e.Container(ctx, f.container("postfix"))
+	if err != nil {
+		return probe.PeerView{}, err
+	}
+	view := probe.PeerView{Peer: peer}
+	for _, n := range c.Networks {
+		view.Gateway = view.Gateway || n.Gateway.Unmap() == peer
+	}
+	return view, nil
+}
+
+func peerIn(log, token string) netip.Addr {
+	for line := range strings.Lines(log) {
+		if m := peerOf.FindStringSubmatch(line); m != nil && strings.Contains(line, token) {
+			peer, _ := netip.ParseAddr(m[1])
+			return peer.Unmap()
+		}
+	}
+	return netip.Addr{}
+}
+
+// outwardAddresses are the addresses that this host has towards the world, at
+// most one of each family. A datagram socket is connected and nothing is sent;
+// the addresses are those for documentation (RFC 5737, RFC 3849).
+func outwardAddresses(ctx context.Context) []netip.Addr {
+	var own []netip.Addr
+	for _, remote := range []string{"192.0.2.1:9", "[2001:db8::1]:9"} {
+		var d net.Dialer
+		conn, err := d.DialContext(ctx, "udp", remote)
+		if err != nil {
+			continue // no way out in this family
+		}
+		if local, ok := conn.LocalAddr().(*net.UDPAddr); ok && !local.IP.IsLinkLocalUnicast() {
+			own = append(own, local.AddrPort().Addr().Unmap())
+		}
+		conn.Close()
+	}
+	return own
+}
+
+// databaseRights says whether the services' database users are exactly as they
+// should be.
+func (a *app) databaseRights(ctx context.Context) (bool, error) {
+	var services accounts.Services
+	for name, into := range map[string]*accounts.Secret{"dovecot": &services.Dovecot, "postfix": &services.Postfix} {
+		secret, err := a.secret(name)
+		if err != nil {
+			return false, err
+		}
+		*into = secret
+	}
+	db, done, err := a.database(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer done()
+	return db.ServicesCurrent(ctx, services)
+}

@@ -1,0 +1,43 @@
+package main
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"mailstack/probe"
+)
+
+func TestQueueState(t *testing.T) {
+	now := time.Unix(1_700_000_600, 0)
+	entries, err := parseQueue([]byte(`{"queue_name": "deferred", "queue_id": "4bA", "arrival_time": 1700000000, "recipients": [{"address": "a@b"}]}
+{"queue_name": "active", "queue_id": "4bB", "arrival_time": 1700000590}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := probe.QueueState{Messages: 2, Deferred: 1, Oldest: 10 * time.Minute}
+	if diff := cmp.Diff(want, queueState(entries, now)); diff != "" {
+		t.Error(diff)
+	}
+	if entries, err := parseQueue(nil); err != nil || queueState(entries, now) != (probe.QueueState{}) {
+		t.Errorf("an empty queue: %v, %v", entries, err)
+	}
+	if _, err := parseQueue([]byte("postqueue: fatal: no queue\n")); err == nil {
+		t.Error("garbage is taken for a queue")
+	}
+}
+
+func TestPeerIn(t *testing.T) {
+	log := `postfix/smtpd[77]: connect from unknown[172.18.0.1]
+postfix/smtpd[77]: NOQUEUE: reject: RCPT from unknown[172.18.0.9]: 454 4.7.1 <other@example.com>: Relay access denied; to=<other@example.com>
+postfix/smtpd[78]: NOQUEUE: reject: RCPT from localhost[::ffff:172.18.0.1]: 554 5.7.1 <mailstack-probe-abc@example.com>: Relay access denied; from=<> to=<mailstack-probe-abc@example.com>
+`
+	if got := peerIn(log, "abc").String(); got != "172.18.0.1" {
+		t.Errorf("peer %s", got)
+	}
+	if got := peerIn(log, "xyz"); got.IsValid() {
+		t.Errorf("peer %s of nobody", got)
+	}
+}
