@@ -42,14 +42,15 @@ sub report {
 
 # serve calls on->{accept} with each new connection, and on->{round} after all
 # that could be done at once is done: at least once a second while that returns
-# "soon", and for the last time when it returns "exit". After a reload it returns
-# when the last connection has ended.
+# "soon". It returns when that returns "exit"; when there was no connection for
+# on->{idle} seconds, if that is set; and after a reload, when the last connection
+# has ended. For the next connection master starts a new process.
 sub serve {
 	my (%on) = @_;
 	open my $status, '<&=', STATUS_FD or die "status pipe: $!\n";
 	open my $listen, '+<&=', LISTEN_FD or die "socket: $!\n";
 	unblock($listen);
-	my $next = '';
+	my ($next, $used) = ('', time);
 	while (1) {
 		my ($readable, $writable) = ('', '');
 		vec($readable, fileno $_, 1) = 1 for grep { $_ } $status, $listen;
@@ -57,7 +58,8 @@ sub serve {
 			vec($readable, $fd, 1) = 1;
 			vec($writable, $fd, 1) = 1 if length $open{$fd}{out};
 		}
-		if (select($readable, $writable, undef, $next eq 'soon' ? 1 : undef) < 0) {
+		my $wait = $next eq 'soon' ? 1 : %open ? undef : $on{idle};
+		if (select($readable, $writable, undef, $wait) < 0) {
 			$readable = $writable = '';
 		}
 		if ($status && vec $readable, STATUS_FD, 1) {
@@ -72,7 +74,9 @@ sub serve {
 			flush($connection) if $open{$fd} && vec $writable, $fd, 1;
 		}
 		$next = $on{round}->();
+		$used = time if %open || $next eq 'soon';
 		return if $next eq 'exit' || !$listen && !%open;
+		return if $on{idle} && time - $used >= $on{idle};
 	}
 }
 
