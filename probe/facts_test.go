@@ -86,7 +86,7 @@ func TestSourceAddress(t *testing.T) {
 	}
 
 	target.Logged = func(context.Context, time.Time, string) (PeerView, error) { return PeerView{}, nil }
-	wantFailure(t, check(t, target, "source-address", 500*time.Millisecond), KindNotRun, "seen")
+	wantFailure(t, check(t, target, "source-address", 3*time.Second), KindNotRun, "seen")
 
 	target.Addresses = []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()}
 	target.Own = []netip.Addr{netip.MustParseAddr("192.0.2.7")}

@@ -98,6 +98,8 @@ type Failure struct {
 	Detail string // what was seen: printable, bounded
 	Advice string // instead of the kind's own hint
 	Err    error  // the cause, if there was one
+
+	kept string // the whole text of a failure of which only that is known
 }
 
 // Error reads "127.0.0.1:993: login: credentials refused: …".
@@ -110,6 +112,9 @@ func (f *Failure) Error() string {
 
 // text is Error without the address.
 func (f *Failure) text() string {
+	if f.kept != "" {
+		return f.kept
+	}
 	var parts []string
 	if f.Step != "" {
 		parts = append(parts, f.Step)

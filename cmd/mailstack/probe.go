@@ -1,15 +1,21 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"os"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"mailstack/probe"
+	"mailstack/stack"
 )
 
 // proofTimeout bounds the probe that ends `up`: services that have just been
@@ -18,13 +24,18 @@ const proofTimeout = 30 * time.Second
 
 // probeFlags are the flags of `mailstack probe`.
 type probeFlags struct {
-	format  string
-	only    []string
-	skip    []string
-	timeout time.Duration
-	list    bool
-	verbose bool
-	debug   bool
+	format   string
+	output   string
+	only     []string
+	skip     []string
+	warning  []string
+	critical []string
+	timeout  time.Duration
+	list     bool
+	verbose  bool
+	debug    bool
+
+	limits struct{ warning, critical []probe.Limit } // what check has read
 }
 
 // newProbeCmd makes `mailstack probe`. Its exit codes are those of monitoring
@@ -36,7 +47,12 @@ func newProbeCmd(a *app) *cobra.Command {
 		Short: "Prove that the server works, by using it",
 		Long: "probe logs in on every published port, tries what must be refused, sends one\n" +
 			"message by submission and one to port 25, finds both by IMAP and POP3 and\n" +
-			"removes them, and looks at every socket from inside its consumers.\n\n" +
+			"removes them, judges the certificate of every port, and looks at queue, disk,\n" +
+			"containers and, from inside its consumers, at every socket.\n\n" +
+			"--warning and --critical take a range in the notation of monitoring plugins,\n" +
+			"for the times of all checks in seconds (5) or for one check or family (imap=2,\n" +
+			"queue=50, disk=20:, cert=25:). What those measure: messages, per cent free,\n" +
+			"per cent of the certificate's life left, restarts (containers), seconds (clock).\n\n" +
 			"Exit codes: 0 ok, 1 warning, 2 critical, 3 unknown or wrong usage.",
 		// Not cobra.NoArgs: its complaint would get the exit code of the other
 		// commands, which means critical here.
@@ -52,8 +68,11 @@ func newProbeCmd(a *app) *cobra.Command {
 	})
 	flags := cmd.Flags()
 	flags.StringVar(&f.format, "format", "text", "`FORM` of the report: "+strings.Join(probeForms, ", "))
+	flags.StringVar(&f.output, "output", "", "write the report to `FILE`, whole or not at all")
 	flags.StringSliceVar(&f.only, "only", nil, "run only these `CHECKS` (names or families, separated by commas)")
 	flags.StringSliceVar(&f.skip, "skip", nil, "leave these `CHECKS` out")
+	flags.StringSliceVar(&f.warning, "warning", nil, "`RANGE` or CHECK=RANGE that is a warning")
+	flags.StringSliceVar(&f.critical, "critical", nil, "`RANGE` or CHECK=RANGE that is critical")
 	flags.DurationVar(&f.timeout, "timeout", probe.DefaultTimeout, "`TIME` that the whole run may take")
 	flags.BoolVar(&f.list, "list", false, "list the checks and run none")
 	flags.BoolVarP(&f.verbose, "verbose", "v", false, "show the steps of every check with their times")
@@ -62,51 +81,89 @@ func newProbeCmd(a *app) *cobra.Command {
 }
 
 // probeForms are the values of --format.
-var probeForms = []string{"text", "json"}
+var probeForms = []string{"text", "json", "nagios", "prometheus"}
 
 // probeUnknown gives an error the exit code of a plugin that could not look.
 func probeUnknown(err error) error { return &exitError{code: probe.Unknown.ExitCode(), err: err} }
 
 func (a *app) probeCommand(ctx context.Context, f probeFlags) error {
 	if err := f.check(); err != nil {
-		return probeUnknown(err)
+		return a.probeFailed(f, err)
 	}
 	if f.list {
 		return a.listChecks(f.format)
 	}
-	report, err := a.probeWith(ctx, f.options())
+	report, err := a.probeReport(ctx, f)
 	if err != nil {
-		return probeUnknown(err)
+		return a.probeFailed(f, err)
 	}
 	if err := a.writeReport(report, f); err != nil {
 		return probeUnknown(fmt.Errorf("write report: %w", err))
 	}
-	if code := report.Status.ExitCode(); code != 0 {
-		return &exitError{code: code}
+	return statusError(report.Status)
+}
+
+// probeFailed ends a probe that could not look. Monitoring reads stdout.
+func (a *app) probeFailed(f probeFlags, err error) error {
+	if f.format != "nagios" {
+		return probeUnknown(err)
 	}
-	return nil
+	if err := probe.NagiosUnknown(a.Stdout, err.Error()); err != nil {
+		return probeUnknown(err)
+	}
+	return statusError(probe.Unknown)
+}
+
+// statusError turns a status into the exit code; what is to be said has been.
+func statusError(s probe.Status) error {
+	if s == probe.OK {
+		return nil
+	}
+	return &exitError{code: s.ExitCode()}
+}
+
+// probeReport makes the report that the flags ask for.
+func (a *app) probeReport(ctx context.Context, f probeFlags) (probe.Report, error) {
+	return a.probeWith(ctx, f.options())
 }
 
 // options are the flags that a run obeys.
 func (f probeFlags) options() probe.Options {
-	return probe.Options{Only: f.only, Skip: f.skip, Timeout: f.timeout, Dialogue: f.debug}
+	return probe.Options{
+		Only: f.only, Skip: f.skip, Timeout: f.timeout, Dialogue: f.debug,
+		Warning: f.limits.warning, Critical: f.limits.critical,
+	}
 }
 
-// check reports everything that is wrong with the flags' values.
-func (f probeFlags) check() error {
+// check reports everything that is wrong with the flags' values, and reads the
+// limits among them.
+func (f *probeFlags) check() error {
 	var errs []error
-	if f.format != "text" && f.format != "json" {
+	if !slices.Contains(probeForms, f.format) {
 		errs = append(errs, fmt.Errorf("--format %q: not one of %s", f.format, strings.Join(probeForms, ", ")))
 	}
 	if f.timeout < time.Second {
 		errs = append(errs, fmt.Errorf("--timeout %s: less than a second proves nothing", f.timeout))
 	}
-	if err := probe.CheckNames(f.only); err != nil {
-		errs = append(errs, fmt.Errorf("--only: %w", err))
+	for _, names := range []struct {
+		flag string
+		list []string
+	}{{"only", f.only}, {"skip", f.skip}} {
+		if err := probe.CheckNames(names.list); err != nil {
+			errs = append(errs, fmt.Errorf("--%s: %w", names.flag, err))
+		}
 	}
-	if err := probe.CheckNames(f.skip); err != nil {
-		errs = append(errs, fmt.Errorf("--skip: %w", err))
+	limits := func(flag string, texts []string) (all []probe.Limit) {
+		for _, text := range texts {
+			l, err := probe.ParseLimit(text)
+			if err != nil {
+				errs = append(errs, fmt.Errorf("--%s: %w", flag, err))
+			}
+			all = append(all, l)
+		}
+		return all
 	}
+	f.limits.warning, f.limits.critical = limits("warning", f.warning), limits("critical", f.critical)
 	return errors.Join(errs...)
 }
 
@@ -126,11 +183,31 @@ func (a *app) probeWith(ctx context.Context, o probe.Options) (probe.Report, err
 // printReport shows a report as people read it.
 func (a *app) printReport(r probe.Report) error { return a.writeReport(r, probeFlags{format: "text"}) }
 
+// writeReport writes a report to stdout or to the file that was asked for.
 func (a *app) writeReport(r probe.Report, f probeFlags) error {
-	if f.format == "json" {
-		return a.printJSON(r)
+	if f.output == "" {
+		return a.formatReport(a.Stdout, r, f)
 	}
-	return r.WriteText(a.Stdout, probe.TextOptions{Verbose: f.verbose, Debug: f.debug, Colour: colour(a.Stdout)})
+	var out bytes.Buffer
+	if err := a.formatReport(&out, r, f); err != nil {
+		return err
+	}
+	return stack.WriteFile(f.output, out.Bytes(), stack.Owner{UID: os.Geteuid(), GID: os.Getegid(), Mode: 0o644})
+}
+
+func (a *app) formatReport(w io.Writer, r probe.Report, f probeFlags) error {
+	switch f.format {
+	case "json":
+		enc := json.NewEncoder(w)
+		enc.SetEscapeHTML(false)
+		enc.SetIndent("", "  ")
+		return enc.Encode(r)
+	case "nagios":
+		return r.WriteNagios(w)
+	case "prometheus":
+		return probe.Metrics{Report: r, Ended: time.Now()}.WriteText(w)
+	}
+	return r.WriteText(w, probe.TextOptions{Verbose: f.verbose, Debug: f.debug, Colour: colour(w)})
 }
 
 // listedCheck is a line of --list --format json.

@@ -20,8 +20,9 @@ func TestProbeUsage(t *testing.T) {
 		{"probe here", []string{`takes no arguments, got "here"`}},
 		{"probe --colour", []string{"unknown flag: --colour", "mailstack probe --help"}},
 		{"probe --timeout never", []string{"invalid argument"}},
-		{"probe --format xml --only imapz,refusal --timeout 1ms", []string{
-			`--format "xml": not one of text, json`, `no check is called "imapz"`, "--timeout 1ms", "hint: `mailstack probe --list`",
+		{"probe --warning 1,imap=x --critical nocheck=3 --skip no --format xml --only imapz,refusal --timeout 1ms", []string{
+			`--warning: parse range "x": "x" is no number`, `--critical: no check is called "nocheck"`, `--skip: no check is called "no"`,
+			`--format "xml": not one of text, json, nagios, prometheus`, `no check is called "imapz"`, "--timeout 1ms", "hint: `mailstack probe --list`",
 		}},
 	} {
 		var stdout, stderr bytes.Buffer
@@ -59,6 +60,17 @@ func TestProbeList(t *testing.T) {
 	for i, c := range list {
 		if !strings.HasPrefix(lines[i], c.Name+" ") || !strings.HasSuffix(lines[i], "  "+c.About) || c.About == "" {
 			t.Errorf("line %q for %+v", lines[i], c)
+		}
+	}
+}
+
+// TestProbeNagiosUsage: monitoring reads stdout, whatever went wrong.
+func TestProbeNagiosUsage(t *testing.T) {
+	for _, args := range []string{"probe --format nagios --timeout 1ms", "probe --format nagios --config /nowhere/mailstack.toml"} {
+		var stdout, stderr bytes.Buffer
+		code := run(context.Background(), strings.Fields(args), nil, &stdout, &stderr)
+		if code != 3 || !strings.HasPrefix(stdout.String(), "MAILSTACK UNKNOWN - ") || stderr.Len() > 0 {
+			t.Errorf("%s: exit code %d, stdout %q, stderr %q", args, code, stdout.String(), stderr.String())
 		}
 	}
 }
