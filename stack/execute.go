@@ -119,18 +119,8 @@ func (x *Executor) createNetwork(ctx context.Context, name string) error {
 
 // create makes and starts a container. One whose start failed is removed
 // again: the engine would not retry it, and the next up must see the truth.
-//
-// The engine finishes what it was asked also when the asking process was
-// killed: a container of that name may have come into being since the look.
-// If it is this stack's, it is that.
 func (x *Executor) create(ctx context.Context, spec ContainerSpec) error {
-	err := x.Engine.CreateContainer(ctx, spec)
-	if errors.Is(err, ErrConflict) {
-		if err := removeOwn(ctx, x.Engine, spec); err != nil {
-			return err
-		}
-		err = x.Engine.CreateContainer(ctx, spec)
-	}
+	err := x.createOnly(ctx, spec)
 	if err != nil {
 		return err
 	}
@@ -141,6 +131,39 @@ func (x *Executor) create(ctx context.Context, spec ContainerSpec) error {
 		err = errors.Join(err, x.Engine.RemoveContainer(cleanup, spec.Name))
 	}
 	return err
+}
+
+// createOnly makes a container. The engine finishes what it was asked also when
+// the asking process was killed: the container may have come into being since
+// the look, or be about to, its name taken and itself not to be seen. If it is
+// this stack's, it is that, and goes.
+func (x *Executor) createOnly(ctx context.Context, spec ContainerSpec) error {
+	limited, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := x.Engine.CreateContainer(ctx, spec)
+		if !errors.Is(err, ErrConflict) {
+			return err
+		}
+		switch c, look := x.Engine.Container(ctx, spec.Name); {
+		case errors.Is(look, ErrNotFound):
+		case look != nil:
+			return look
+		case spec.Labels[LabelID] == "" || c.Labels[LabelID] != spec.Labels[LabelID]:
+			return err
+		default:
+			if err := x.remove(ctx, spec.Name); err != nil {
+				return err
+			}
+		}
+		select {
+		case <-limited.Done():
+			return err
+		case <-tick.C:
+		}
+	}
 }
 
 func (x *Executor) remove(ctx context.Context, name string) error {
