@@ -45,8 +45,8 @@ var (
 	sharedOnce  sync.Once
 	sharedTold  sync.Once
 	sharedStack *Stack
-	sharedUp    result // of the first up, probe included
-	upSlots     = make(chan struct{}, 2)
+	sharedUp    result                   // of the first up, probe included
+	upSlots     = make(chan struct{}, 1) // two cores: an up and its proof want them to themselves
 	firstUp     sync.Mutex
 	imagesMade  bool
 	allocated   = map[int]bool{}
