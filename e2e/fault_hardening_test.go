@@ -58,7 +58,7 @@ func (s *Stack) testIdleMemory(t *testing.T) {
 var capabilities = map[string][]string{
 	"mysql":   nil,
 	"dovecot": {"CHOWN", "KILL", "SETGID", "SETUID"},
-	"postfix": {"CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID"},
+	"postfix": {"CHOWN", "DAC_OVERRIDE", "SETGID", "SETUID"},
 }
 
 func TestContainersAreHardened(t *testing.T) {

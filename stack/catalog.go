@@ -15,7 +15,7 @@ func mysql() Service {
 		Name: "mysql", About: "MariaDB: domains, accounts, aliases",
 		User:      "5301:5301",
 		Tmpfs:     []Tmpfs{{Target: "/tmp", Options: "size=64m,mode=1777"}, {Target: "/run", Options: "size=1m,mode=755"}},
-		PidsLimit: 200, MemoryBytes: 384 * mebi, StopGrace: 30 * time.Second,
+		PidsLimit: 200, StopGrace: 30 * time.Second,
 		SocketDir: Owner{UID: uidMySQL, GID: uidMySQL, Mode: 0o711},
 		Provides:  []Socket{{Name: "mysqld.sock", About: "MySQL protocol"}},
 		Volumes: []Volume{{
@@ -35,7 +35,7 @@ func dovecot() Service {
 		Tmpfs:        []Tmpfs{{Target: "/run", Options: "size=16m,mode=755"}},
 		// LMTP keeps a large message in /tmp while it delivers it.
 		SpoolMessages: 4,
-		PidsLimit:     1024, MemoryBytes: 768 * mebi, StopGrace: 20 * time.Second,
+		PidsLimit:     1024, StopGrace: 20 * time.Second,
 		SocketDir: Owner{Mode: 0o711},
 		Provides: []Socket{
 			{Name: "auth", About: "SASL"},
@@ -65,13 +65,12 @@ func dovecot() Service {
 func postfix() Service {
 	return Service{
 		Name: "postfix", About: "Postfix: SMTP, submission, queue",
-		Capabilities: []string{"CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID"},
+		Capabilities: []string{"CHOWN", "DAC_OVERRIDE", "SETGID", "SETUID"},
 		Tmpfs: []Tmpfs{
 			{Target: "/tmp", Options: "size=16m,mode=1777"},
-			{Target: "/run", Options: "size=8m,mode=755"},
-			{Target: "/var/lib/postfix", Options: "size=8m,mode=755"},
+			{Target: "/run", Options: "size=16m,mode=755"},
 		},
-		PidsLimit: 512, MemoryBytes: 384 * mebi, StopGrace: 20 * time.Second,
+		PidsLimit: 512, StopGrace: 20 * time.Second,
 		SocketDir: Owner{UID: uidPostfix, GID: uidPostfix, Mode: 0o711},
 		Provides:  []Socket{{Name: "submit", About: "SMTP from Sieve"}},
 		Uses: []Use{
