@@ -46,6 +46,10 @@ func makeTable() []entry {
 	deliver("submission", "a message sent by submission arrives, is read by IMAP and POP3, and removed", true, "submissions", "submission")
 	deliver("inbound", "a message sent to port 25 arrives, is read by IMAP and POP3, and removed", false, "smtp")
 
+	all = append(all, entry{
+		Check{Name: elsewhereCheck, About: "a message sent by submission arrives at another server (--send-to)", Run: checkElsewhere},
+		func(t *Target) bool { return t.Elsewhere != nil && t.firstOn("submissions", "submission") != "" },
+	})
 	for _, s := range services {
 		all = append(all, entry{
 			Check{Name: certFamily + "." + s.key, About: "the certificate served there: chain, name, what is left of its life, oldest protocol", Run: checkCert(s)},
@@ -107,8 +111,9 @@ func Checks(t *Target) []Check {
 }
 
 const (
-	socketFamily = "sockets"
-	aboutSockets = "from inside a consumer: the socket connects and its directory is read-only"
+	elsewhereCheck = "delivery.elsewhere"
+	socketFamily   = "sockets"
+	aboutSockets   = "from inside a consumer: the socket connects and its directory is read-only"
 )
 
 // Catalogue is every check that there is, whether it applies to some target or
@@ -118,6 +123,7 @@ func Catalogue() []Check {
 	for _, e := range table {
 		all = append(all, e.Check)
 	}
+	all = append([]Check{{Name: dnsCheck, About: "the name given to --target is looked up"}}, all...)
 	return append(all, Check{Name: socketFamily + ".<consumer>.<socket>", About: aboutSockets})
 }
 
@@ -151,7 +157,7 @@ func CheckNames(only []string) error {
 	var unknown []string
 	for _, p := range only {
 		known := slices.ContainsFunc(table, func(e entry) bool { return matches(e.Name, p) }) ||
-			certPort(p) || p == socketFamily || strings.HasPrefix(p, socketFamily+".")
+			p == dnsCheck || certPort(p) || p == socketFamily || strings.HasPrefix(p, socketFamily+".")
 		if !known {
 			unknown = append(unknown, p)
 		}

@@ -11,7 +11,10 @@ import (
 // IMAP and by POP3, and removes it. Its steps are accepted, imap, pop3 and
 // removed; imap and pop3 count from the step before.
 type delivery struct {
-	t      *Target
+	t      *Target // whose mailbox it is; nil: nobody can look
+	by     *Target // by whom it is sent: the same, but for delivery.elsewhere
+	to     string
+	login  bool
 	tr     *Trace
 	check  string
 	marker marker
@@ -19,33 +22,53 @@ type delivery struct {
 	copies int    // the most that were seen at once
 }
 
-// checkDelivery makes the check. keys are the listeners to send by, the best
-// first; from is the envelope sender, with login meaning the account's own
-// address after a login.
+// checkDelivery makes the check of a message to the account itself. keys are
+// the listeners to send by, the best first; with login the account's own
+// address is the envelope sender, after a login.
 func checkDelivery(check string, login bool, keys ...string) Func {
 	return func(ctx context.Context, t *Target, tr *Trace) error {
 		if err := t.needAccount(); err != nil {
 			return err
 		}
-		now := time.Now()
-		deadline, ok := ctx.Deadline()
-		if !ok {
-			deadline = now.Add(DefaultTimeout)
-		}
-		d := &delivery{t: t, tr: tr, check: check, marker: newMarker(deadline)}
-		err := tr.step(ctx, "accepted", func() error { return d.send(ctx, login, t.firstOn(keys...)) })
-		if err != nil {
-			return err
-		}
-		// The last part of the time belongs to the removal.
-		look, cancel := context.WithDeadline(ctx, deadline.Add(-min(time.Second, time.Until(deadline)/4)))
-		defer cancel()
-		return d.follow(ctx, look)
+		d := &delivery{t: t, by: t, to: t.User, login: login, tr: tr, check: check}
+		return d.run(ctx, t.firstOn(keys...))
 	}
 }
 
-func (d *delivery) send(ctx context.Context, login bool, key string) error {
-	l, err := connectAny(ctx, d.t, d.tr.quiet(), key, withTLS)
+// checkElsewhere sends a message from the target to a mailbox of another
+// server, and finds it there if that mailbox can be read.
+func checkElsewhere(ctx context.Context, t *Target, tr *Trace) error {
+	if err := t.needAccount(); err != nil {
+		return err
+	}
+	d := &delivery{t: t.Elsewhere.Mailbox, by: t, to: t.Elsewhere.Address, login: true, tr: tr, check: elsewhereCheck}
+	return d.run(ctx, t.firstOn("submissions", "submission"))
+}
+
+// run sends by a listener, and follows the message if it can be looked for.
+func (d *delivery) run(ctx context.Context, key string) error {
+	now := time.Now()
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		deadline = now.Add(DefaultTimeout)
+	}
+	d.marker = newMarker(deadline)
+	err := d.tr.step(ctx, "accepted", func() error { return d.send(ctx, key) })
+	if err != nil {
+		return err
+	}
+	if d.t == nil {
+		d.tr.note("accepted; whether it arrives at " + d.to + " cannot be looked at from here")
+		return nil
+	}
+	// The last part of the time belongs to the removal.
+	look, cancel := context.WithDeadline(ctx, deadline.Add(-min(time.Second, time.Until(deadline)/4)))
+	defer cancel()
+	return d.follow(ctx, look)
+}
+
+func (d *delivery) send(ctx context.Context, key string) error {
+	l, err := connectAny(ctx, d.by, d.tr.quiet(), key, withTLS)
 	if err != nil {
 		return err
 	}
@@ -53,15 +76,19 @@ func (d *delivery) send(ctx context.Context, login bool, key string) error {
 	// On port 25 nobody may claim a hosted address, and the null sender has the
 	// merit that a bounce of the probe's mail goes nowhere.
 	from := ""
-	if login {
-		from = d.t.User
-		if err := l.authenticate(ctx, d.t.User, d.t.Password); err != nil {
+	if d.login {
+		from = d.by.User
+		if err := l.authenticate(ctx, d.by.User, d.by.Password); err != nil {
 			return err
 		}
 	}
-	message := d.marker.message(d.t, d.check, time.Now())
+	signer := d.t // who can delete it again
+	if signer == nil {
+		signer = d.by
+	}
+	message := d.marker.message(signer, d.by.User, d.to, d.check, time.Now())
 	err = l.tr.step(ctx, "send", func() error {
-		d.ack, err = l.session.(*smtpSession).deliver(from, d.t.User, message)
+		d.ack, err = l.session.(*smtpSession).deliver(from, d.to, message)
 		return err
 	})
 	if err != nil {

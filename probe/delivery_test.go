@@ -18,7 +18,9 @@ func TestDeliveryTouchesNothingElse(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
 			target := w.start(allKeys...)
-			mail := func(m marker, signer *Target) []byte { return m.message(signer, "x", time.Now()) }
+			mail := func(m marker, signer *Target) []byte {
+				return m.message(signer, signer.User, signer.User, "x", time.Now())
+			}
 			other := target
 			other.Password = "of somebody else"
 			over := newMarker(time.Now().Add(-time.Hour))
@@ -146,7 +148,7 @@ func TestMarkerRoundTrip(t *testing.T) {
 	t.Parallel()
 	target := &Target{User: testUser, Password: testPassword, Hostname: testHost}
 	m := newMarker(time.Now())
-	header, _, _ := strings.Cut(string(m.message(target, "delivery.inbound", time.Now())), "\r\n\r\n")
+	header, _, _ := strings.Cut(string(m.message(target, target.User, target.User, "delivery.inbound", time.Now())), "\r\n\r\n")
 	got, ok := markerIn(target, strings.Split(header, "\r\n"))
 	if !ok || got != m {
 		t.Errorf("read %+v, %t back for %+v", got, ok, m)

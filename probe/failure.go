@@ -22,6 +22,7 @@ type Kind int
 // The kinds of failure.
 const (
 	KindRefused       Kind = iota + 1 // nothing listens there
+	KindName                          // the name does not resolve
 	KindUnreachable                   // no way to the address
 	KindTimeout                       // no answer before the deadline
 	KindClosed                        // closed or reset in the middle
@@ -57,6 +58,7 @@ var kinds = map[Kind]struct {
 	hint   string
 }{
 	KindRefused:       {Critical, "connection refused", "nothing listens there: see which service is down with `mailstack status`, start it with `mailstack up`"},
+	KindName:          {Critical, "name not resolved", ""},
 	KindUnreachable:   {Critical, "address unreachable", "this host has no way to that address: compare [listen] address with `ip address`"},
 	KindTimeout:       {Critical, "no answer in time", "the service hangs or the host is overloaded: read `mailstack logs`"},
 	KindClosed:        {Critical, "connection closed", "the server hung up: its log says why (`mailstack logs`)"},
@@ -99,7 +101,9 @@ type Failure struct {
 	Advice string // instead of the kind's own hint
 	Err    error  // the cause, if there was one
 
-	kept string // the whole text of a failure of which only that is known
+	kept        string // the whole text of a failure of which only that is known
+	isForeign   bool   // the server is not one of this program's stacks,
+	foreignHint string // and this is the hint then
 }
 
 // Error reads "127.0.0.1:993: login: credentials refused: …".
@@ -128,7 +132,10 @@ func (f *Failure) text() string {
 
 // Hint says what to do, in one line; it may be empty.
 func (f *Failure) Hint() string {
-	if f.Advice != "" {
+	switch {
+	case f.isForeign:
+		return f.foreignHint
+	case f.Advice != "":
 		return f.Advice
 	}
 	var h interface{ Hint() string }

@@ -60,6 +60,7 @@ type world struct {
 	lax            bool          // any dot in a line of its own ends a message
 	copies         int           // how often a message is delivered; 1
 	delay          time.Duration // how long a message takes to arrive
+	forward        *world        // where messages arrive instead
 	greetAfter     time.Duration // how long the banner takes
 }
 

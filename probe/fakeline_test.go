@@ -268,8 +268,12 @@ func (s *smtpFake) Data(r io.Reader) error {
 	}
 	go func() {
 		time.Sleep(s.w.delay)
+		w := s.w
+		if w.forward != nil {
+			w = w.forward
+		}
 		for range s.w.copies {
-			s.w.arrive(message)
+			w.arrive(message)
 		}
 	}()
 	return &smtp.SMTPError{Code: 250, EnhancedCode: smtp.EnhancedCode{2, 0, 0}, Message: "Ok: queued as 4bK1xZ"}

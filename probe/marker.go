@@ -81,11 +81,12 @@ func markerIn(t *Target, header []string) (marker, bool) {
 	return parseMarker(t, values[0])
 }
 
-// message is the whole message, lines ended by CRLF.
-func (m marker) message(t *Target, check string, now time.Time) []byte {
+// message is the whole message, lines ended by CRLF. t is whose mailbox it goes
+// to and who signs it.
+func (m marker) message(t *Target, from, to, check string, now time.Time) []byte {
 	return []byte(strings.Join([]string{
-		"From: <" + t.User + ">",
-		"To: <" + t.User + ">",
+		"From: <" + from + ">",
+		"To: <" + to + ">",
 		"Subject: " + check,
 		"Date: " + now.Format(time.RFC1123Z),
 		"Message-ID: <" + m.token + "@" + t.Hostname + ">",

@@ -46,6 +46,11 @@ type Target struct {
 	// checks that need a login are reported as not run.
 	User     string
 	Password Secret
+	// Foreign says that this is no stack of this program's: what only those
+	// promise is not asked for, and hints are about servers in general.
+	Foreign bool
+	// Elsewhere is a mailbox of another server, to send a message to. Nil: none.
+	Elsewhere *Elsewhere
 	// Confined says that User may send mail to nobody but itself; that is then
 	// checked too.
 	Confined bool
@@ -77,6 +82,14 @@ type Target struct {
 	Logged func(ctx context.Context, since time.Time, token string) (PeerView, error)
 
 	adjust func(*tls.Config) // for checks that want another handshake
+}
+
+// Elsewhere is a mailbox of another server.
+type Elsewhere struct {
+	Address string
+	// Mailbox is where the message can be read. Nil: nobody can look, and the
+	// check ends when the message has been accepted.
+	Mailbox *Target
 }
 
 // Secret is a string that does not print itself.
@@ -126,6 +139,8 @@ type Options struct {
 	Warning, Critical []Limit
 	// Dialogue keeps what was said on every connection.
 	Dialogue bool
+
+	exact bool // Only are names, and no families
 }
 
 // DefaultTimeout is the time of a whole run: what monitoring systems allow a
@@ -143,6 +158,15 @@ func (o Options) withDefaults() Options {
 		o.Late = o.Timeout / 2
 	}
 	return o
+}
+
+// StandardPorts are the listeners with the ports that are registered for them
+// (https://www.iana.org/assignments/service-names-port-numbers).
+func StandardPorts() map[string]uint16 {
+	return map[string]uint16{
+		"smtp": 25, "submission": 587, "submissions": 465, "imap": 143, "imaps": 993,
+		"pop3": 110, "pop3s": 995, "managesieve": 4190,
+	}
 }
 
 // dialAddress is where to connect for a published address.

@@ -149,7 +149,7 @@ var (
 		smtpAttempt("login", port25, withTLS, noAuth),
 		smtpAttempt("relay", port25, withTLS, noRelay),
 		smtpAttempt("vrfy", port25, withTLS, noVRFY),
-		when(canLogIn, smtpAttempt("sender", port25, withTLS, noHostedSender)),
+		when(isOurs, smtpAttempt("sender", port25, withTLS, noHostedSender)),
 		when(canLogIn, smtpAttempt("smuggling", port25, withTLS, noSmuggling)),
 	)
 	refuseSubmission = refusals(
@@ -171,6 +171,7 @@ func when(applies func(t *Target) bool, p plan) plan {
 }
 
 func canLogIn(t *Target) bool   { return t.needAccount() == nil }
+func isOurs(t *Target) bool     { return !t.Foreign && canLogIn(t) }
 func isConfined(t *Target) bool { return t.Confined && canLogIn(t) }
 
 // noAuth: AUTH is neither offered nor taken.
@@ -241,7 +242,11 @@ func noForeignSender(t *Target, s *smtpSession) error {
 		return err
 	}
 	_, domain, _ := strings.Cut(t.User, "@")
-	for _, from := range []string{"postmaster@" + domain, "nobody-at-all@" + domain, outsideSender} {
+	senders := []string{"nobody-at-all@" + domain, outsideSender}
+	if !t.Foreign { // elsewhere the user may well be the postmaster
+		senders = append([]string{"postmaster@" + domain}, senders...)
+	}
+	for _, from := range senders {
 		r, err := s.offer(from, t.User)
 		if err != nil {
 			return err

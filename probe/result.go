@@ -2,6 +2,7 @@ package probe
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -88,7 +89,8 @@ type Report struct {
 	Stack    string
 	Status   Status // the worst of Checks; Unknown when there are none
 	Duration time.Duration
-	Checks   []Result // in the order of Checks, whatever finished first
+	Taken    time.Time // when, for a report that was kept; zero: just now
+	Checks   []Result  // in the order of Checks, whatever finished first
 }
 
 func newReport(stack string, results []Result, took time.Duration) Report {
@@ -125,4 +127,33 @@ func newResult(name string, err error, steps []Step, took time.Duration) Result 
 		r.Hint = r.Failures[0].Hint()
 	}
 	return r
+}
+
+// Stopped is a report of nothing but the reason why there is no more to report.
+func Stopped(stack, name string, kind Kind, detail, hint string) Report {
+	f := &Failure{Kind: kind, Detail: printable(detail), Advice: hint}
+	return newReport(stack, []Result{newResult(name, f, nil, 0)}, 0)
+}
+
+// With is the report with a result put before the others.
+func (r Report) With(first Result) Report {
+	with := newReport(r.Stack, append([]Result{first}, r.Checks...), r.Duration)
+	with.Taken = r.Taken
+	return with
+}
+
+// Select is the report with only those results that are named by only, and by
+// skip are not.
+func (r Report) Select(only, skip []string) Report {
+	kept := slices.DeleteFunc(slices.Clone(r.Checks), func(c Result) bool {
+		return len(only) > 0 && !selects(only, c.Name) || selects(skip, c.Name)
+	})
+	for _, p := range only {
+		if !slices.ContainsFunc(r.Checks, func(c Result) bool { return matches(c.Name, p) }) {
+			kept = append(kept, newResult(p, failf(KindNotRun, "it is not in the result that was kept"), nil, 0))
+		}
+	}
+	selected := newReport(r.Stack, kept, r.Duration)
+	selected.Taken = r.Taken
+	return selected
 }

@@ -27,6 +27,9 @@ func Run(ctx context.Context, t Target, o Options) Report {
 	context.AfterFunc(ctx, func() { time.AfterFunc(grace, func() { close(giveUp) }) })
 
 	checks := selected(&t, o.Only, o.Skip)
+	if o.exact {
+		checks = slices.DeleteFunc(checks, func(c Check) bool { return !slices.Contains(o.Only, c.Name) })
+	}
 	runs := make([]*running, len(checks))
 	// Those that a server keeps waiting go first: they are the longest.
 	for _, first := range []bool{true, false} {
@@ -124,6 +127,9 @@ func blanked(t *Target, err error) error {
 	blank := blanker(t)
 	for i, f := range failures {
 		g := *f
+		if t.Foreign {
+			g = *g.foreign()
+		}
 		g.Detail = blank.Replace(f.Detail)
 		all[i] = &g
 	}

@@ -203,6 +203,9 @@ func (t *Target) needAccount() error {
 			Advice: "run it with the rights to read the stack's files, as root",
 		}
 	}
+	if t.Foreign && (t.User == "" || t.Password == "") {
+		return &Failure{Kind: KindNotRun, Detail: "no user to log in as was given", Advice: "give --user and --password-stdin"}
+	}
 	if t.User == "" || t.Password == "" {
 		return &Failure{
 			Kind: KindNotRun, Detail: "the password of the probe's account is not known",

@@ -27,7 +27,7 @@ func smuggle(t *Target, now time.Time) []byte {
 	for i := range hops {
 		fmt.Fprintf(&b, "Received: from loop.invalid by loop.invalid id %d; %s\r\n", i, now.Format(time.RFC1123Z))
 	}
-	b.Write(newMarker(now).message(t, "refusal.smtp", now))
+	b.Write(newMarker(now).message(t, t.User, t.User, "refusal.smtp", now))
 	for _, end := range falseEnds {
 		b.WriteString("text" + end + "NOOP\r\n")
 	}

@@ -123,6 +123,9 @@ func (r Report) Summary() string {
 		count[c.Status]++
 	}
 	took := fmt.Sprintf("%.1f s", r.Duration.Seconds())
+	if !r.Taken.IsZero() {
+		took += ", at " + r.Taken.Local().Format("2006-01-02 15:04")
+	}
 	switch {
 	case len(r.Checks) == 0:
 		return "no check was run"

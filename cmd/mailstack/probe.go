@@ -34,6 +34,11 @@ type probeFlags struct {
 	list     bool
 	verbose  bool
 	debug    bool
+	retries  int
+	changes  bool
+	state    string
+	last     bool
+	remote   remoteFlags
 
 	limits struct{ warning, critical []probe.Limit } // what check has read
 }
@@ -63,6 +68,7 @@ func newProbeCmd(a *app) *cobra.Command {
 			return a.probeCommand(cmd.Context(), f)
 		},
 	}
+	f.remote.add(cmd)
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return probeUnknown(fmt.Errorf("%w (see %s --help)", err, cmd.CommandPath()))
 	})
@@ -77,6 +83,10 @@ func newProbeCmd(a *app) *cobra.Command {
 	flags.BoolVar(&f.list, "list", false, "list the checks and run none")
 	flags.BoolVarP(&f.verbose, "verbose", "v", false, "show the steps of every check with their times")
 	flags.BoolVar(&f.debug, "debug", false, "show what was said on every connection, passwords blanked (form text)")
+	flags.IntVar(&f.retries, "retries", 0, "run checks that fail again, up to `N` times within the same --timeout")
+	flags.BoolVar(&f.changes, "changes", false, "print only what is another state than at the last run with --changes")
+	flags.StringVar(&f.state, "state", "", "`FILE` in which --changes keeps the last result (default below the user's state directory)")
+	flags.BoolVar(&f.last, "last", false, "show the result that maintenance kept, for those without rights")
 	return cmd
 }
 
@@ -97,8 +107,12 @@ func (a *app) probeCommand(ctx context.Context, f probeFlags) error {
 	if err != nil {
 		return a.probeFailed(f, err)
 	}
-	if err := a.writeReport(report, f); err != nil {
-		return probeUnknown(fmt.Errorf("write report: %w", err))
+	write := a.writeReport
+	if f.changes {
+		write = a.writeChanges
+	}
+	if err := write(report, f); err != nil {
+		return a.probeFailed(f, fmt.Errorf("write report: %w", err))
 	}
 	return statusError(report.Status)
 }
@@ -124,7 +138,44 @@ func statusError(s probe.Status) error {
 
 // probeReport makes the report that the flags ask for.
 func (a *app) probeReport(ctx context.Context, f probeFlags) (probe.Report, error) {
-	return a.probeWith(ctx, f.options())
+	switch {
+	case f.last:
+		return a.keptReport(f)
+	case f.remote.host != "":
+		return a.remoteReport(ctx, f)
+	}
+	return a.localReport(ctx, f)
+}
+
+// localReport probes the configured stack. Whatever hangs, disks included, it
+// returns in time.
+func (a *app) localReport(ctx context.Context, f probeFlags) (probe.Report, error) {
+	type prepared struct {
+		t   probe.Target
+		err error
+	}
+	began := time.Now()
+	ready := make(chan prepared, 1)
+	within, cancel := context.WithTimeout(ctx, f.timeout)
+	defer cancel()
+	go func() {
+		t, err := a.probeTarget(within)
+		ready <- prepared{t, err}
+	}()
+	select {
+	case p := <-ready:
+		if p.err != nil {
+			return probe.Report{}, p.err
+		}
+		o := f.options()
+		o.Timeout -= time.Since(began)
+		return probe.RunRetrying(ctx, p.t, o, f.retries), nil
+	case <-within.Done():
+		if ctx.Err() != nil {
+			return probe.Report{}, ctx.Err()
+		}
+		return probe.Stopped("", "preparation", probe.KindTimeout, "the stack's files cannot be read", "a disk of this host hangs"), nil
+	}
 }
 
 // options are the flags that a run obeys.
@@ -162,6 +213,18 @@ func (f *probeFlags) check() error {
 			all = append(all, l)
 		}
 		return all
+	}
+	if f.retries < 0 {
+		errs = append(errs, fmt.Errorf("--retries %d: less than none", f.retries))
+	}
+	if f.changes && (f.format != "text" || f.output != "") {
+		errs = append(errs, errors.New("--changes: prints text, so it takes neither --format nor --output"))
+	}
+	if f.last && (f.remote.host != "" || f.retries > 0 || f.debug || f.warning != nil || f.critical != nil) {
+		errs = append(errs, errors.New("--last: shows what was found before, so it takes neither --target, --retries, --debug nor limits"))
+	}
+	if err := f.remote.check(); err != nil {
+		errs = append(errs, err)
 	}
 	f.limits.warning, f.limits.critical = limits("warning", f.warning), limits("critical", f.critical)
 	return errors.Join(errs...)
@@ -205,7 +268,11 @@ func (a *app) formatReport(w io.Writer, r probe.Report, f probeFlags) error {
 	case "nagios":
 		return r.WriteNagios(w)
 	case "prometheus":
-		return probe.Metrics{Report: r, Ended: time.Now()}.WriteText(w)
+		ended := r.Taken
+		if ended.IsZero() {
+			ended = time.Now()
+		}
+		return probe.Metrics{Report: r, Ended: ended}.WriteText(w)
 	}
 	return r.WriteText(w, probe.TextOptions{Verbose: f.verbose, Debug: f.debug, Colour: colour(w)})
 }

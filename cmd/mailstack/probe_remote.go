@@ -1,0 +1,191 @@
+package main
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"mailstack/accounts"
+	"mailstack/probe"
+)
+
+// remoteFlags say which server to probe instead of the configured stack.
+type remoteFlags struct {
+	host          string
+	name          string
+	user          string
+	passwordStdin bool
+	ports         []string
+	ca            string
+	sendTo        string
+}
+
+func (f *remoteFlags) add(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringVar(&f.host, "target", "", "probe any mail server, `HOST`, by the network alone")
+	flags.StringVar(&f.user, "user", "", "log in there as `USER`, whose mailbox takes the probe's messages; it is an address")
+	flags.BoolVar(&f.passwordStdin, "password-stdin", false, "read that user's password from standard input, one line")
+	flags.StringSliceVar(&f.ports, "ports", nil, "`LISTENERS` there: imaps, or with a port imaps=1993 (default all standard ones)")
+	flags.StringVar(&f.ca, "ca", "", "`FILE` with the authority of its certificate (default the system's)")
+	flags.StringVar(&f.name, "server-name", "", "`NAME` in its certificate (default HOST)")
+	flags.StringVar(&f.sendTo, "send-to", "", "also send a message from there to `ADDRESS`; the probe's own account of the configured stack is read too")
+}
+
+// check reports everything that is wrong with the flags.
+func (f *remoteFlags) check() error {
+	var errs []error
+	if f.host == "" {
+		for _, flag := range []struct {
+			name string
+			set  bool
+		}{
+			{"user", f.user != ""},
+			{"password-stdin", f.passwordStdin},
+			{"ports", f.ports != nil},
+			{"ca", f.ca != ""},
+			{"server-name", f.name != ""},
+			{"send-to", f.sendTo != ""},
+		} {
+			if flag.set {
+				errs = append(errs, fmt.Errorf("--%s: only with --target", flag.name))
+			}
+		}
+		return errors.Join(errs...)
+	}
+	if (f.user != "") != f.passwordStdin {
+		errs = append(errs, errors.New("--user and --password-stdin: only together"))
+	}
+	if f.sendTo != "" && (f.user == "" || strings.ContainsAny(f.sendTo, "<> \t\r\n") || !strings.Contains(f.sendTo, "@")) {
+		errs = append(errs, fmt.Errorf("--send-to %q: needs --user, and is an address", f.sendTo))
+	}
+	_, err := f.listeners()
+	return errors.Join(append(errs, err)...)
+}
+
+// listeners reads --ports.
+func (f *remoteFlags) listeners() (map[string]uint16, error) {
+	standard := probe.StandardPorts()
+	if f.ports == nil {
+		return standard, nil
+	}
+	ports := make(map[string]uint16)
+	var errs []error
+	for _, text := range f.ports {
+		key, number, given := strings.Cut(text, "=")
+		if standard[key] == 0 {
+			var known []string
+			for k := range standard {
+				known = append(known, k)
+			}
+			slices.Sort(known)
+			errs = append(errs, fmt.Errorf("--ports: no listener is called %q; there are %s", key, strings.Join(known, ", ")))
+			continue
+		}
+		ports[key] = standard[key]
+		if given {
+			n, err := strconv.ParseUint(number, 10, 16)
+			if err != nil || n == 0 {
+				errs = append(errs, fmt.Errorf("--ports: %q is no port", text))
+			}
+			ports[key] = uint16(n)
+		}
+	}
+	return ports, errors.Join(errs...)
+}
+
+// remoteReport probes any server. The password is read before the clock starts.
+func (a *app) remoteReport(ctx context.Context, f probeFlags) (probe.Report, error) {
+	t, err := a.remoteTarget(ctx, f.remote)
+	if err != nil {
+		return probe.Report{}, err
+	}
+	return probeRemote(ctx, t, f.remote.host, f.options(), f.retries), nil
+}
+
+// probeRemote looks a server up and probes it, all within o.Timeout.
+func probeRemote(ctx context.Context, t probe.Target, host string, o probe.Options, retries int) probe.Report {
+	began := time.Now()
+	lookup, cancel := context.WithTimeout(ctx, o.Timeout)
+	defer cancel()
+	found := probe.Resolve(lookup, &t, host, net.DefaultResolver)
+	if found.Status != probe.OK {
+		r := probe.Report{Stack: t.Stack, Duration: time.Since(began)}
+		return r.With(found)
+	}
+	whole := len(o.Only) == 0
+	o.Only = slices.DeleteFunc(slices.Clone(o.Only), func(name string) bool { return name == found.Name })
+	if !whole && len(o.Only) == 0 {
+		return probe.Report{Stack: t.Stack, Duration: time.Since(began)}.With(found)
+	}
+	o.Timeout -= time.Since(began)
+	r := probe.RunRetrying(ctx, t, o, retries)
+	if !whole || slices.Contains(o.Skip, found.Name) {
+		return r
+	}
+	return r.With(found)
+}
+
+// remoteTarget is what the flags say about a server.
+func (a *app) remoteTarget(ctx context.Context, f remoteFlags) (probe.Target, error) {
+	t := probe.Target{Stack: f.host, Hostname: f.host, User: f.user, Foreign: true}
+	if f.name != "" {
+		t.Hostname = f.name
+	}
+	var err error
+	if t.Ports, err = f.listeners(); err != nil {
+		return t, err
+	}
+	if t.Roots, err = authorities(f.ca); err != nil {
+		return t, err
+	}
+	if f.passwordStdin {
+		password, err := readPasswordLine(a.Stdin)
+		if err != nil {
+			return t, err
+		}
+		t.Password = probe.Secret(password.Reveal())
+	}
+	if f.sendTo != "" {
+		t.Elsewhere = &probe.Elsewhere{Address: f.sendTo, Mailbox: a.mailboxOf(ctx, f.sendTo)}
+	}
+	return t, nil
+}
+
+// mailboxOf is the configured stack, if the address is its probe's account.
+// Without such a stack there is nothing to say: nobody promised one.
+func (a *app) mailboxOf(ctx context.Context, address string) *probe.Target {
+	cfg, err := a.config()
+	if err != nil || !strings.EqualFold(accounts.System{Hostname: cfg.Hostname}.ProbeAddress(), address) {
+		return nil
+	}
+	t, err := a.probeTarget(ctx)
+	if err != nil || t.Password == "" {
+		return nil
+	}
+	return &t
+}
+
+// authorities reads certificates in PEM form; nil, the system's, for no file.
+func authorities(file string) (*x509.CertPool, error) {
+	if file == "" {
+		return nil, nil
+	}
+	pem, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("read certificate authority: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("read certificate authority: %s holds no certificate", file)
+	}
+	return pool, nil
+}

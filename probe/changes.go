@@ -1,0 +1,59 @@
+package probe
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"unicode/utf8"
+)
+
+// Change is a check whose state is another than before.
+type Change struct {
+	Was string // a status, or "new"
+	Now Result // the check as it is; Status Unknown and no time where it is gone
+}
+
+// Changes are the checks whose states differ between two reports. That a check
+// fails for another reason than before is no change.
+func Changes(before, now Report) []Change {
+	was := make(map[string]Status)
+	for _, c := range before.Checks {
+		was[c.Name] = c.Status
+	}
+	var all []Change
+	for _, c := range now.Checks {
+		status, known := was[c.Name]
+		switch {
+		case !known:
+			all = append(all, Change{"new", c})
+		case status != c.Status:
+			all = append(all, Change{status.String(), c})
+		}
+		delete(was, c.Name)
+	}
+	for _, c := range before.Checks {
+		if status, gone := was[c.Name]; gone {
+			all = append(all, Change{status.String(), Result{Name: c.Name, Status: Unknown, Reason: "no longer checked"}})
+		}
+	}
+	return all
+}
+
+// WriteChanges writes changes for people, and nothing where there is none.
+func WriteChanges(w io.Writer, changes []Change, o TextOptions) error {
+	b := bufio.NewWriter(w)
+	width := 0
+	for _, c := range changes {
+		width = max(width, utf8.RuneCountInString(c.Now.Name))
+	}
+	for _, c := range changes {
+		fmt.Fprintf(b, "%s %-*s  %s, was %s\n", o.mark(c.Now.Status), width, c.Now.Name, c.Now.Status, c.Was)
+		if c.Now.Reason != "" {
+			fmt.Fprintf(b, "    %s\n", c.Now.Reason)
+		}
+		if c.Now.Hint != "" {
+			fmt.Fprintf(b, "    hint: %s\n", c.Now.Hint)
+		}
+	}
+	return b.Flush()
+}
