@@ -15,14 +15,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// minFree is how much room the data directory and the engine's must have
-// before anything is built or started: images and an empty database take less
-// than half of it.
-const minFree = 1 << 30
+// Room that must be free, in bytes, before something is made there. Images, and
+// all volumes of an empty stack, take less than half of the first. A disk that
+// somebody gave to one volume may be small.
+const (
+	minFree       = 1 << 30
+	minFreeVolume = 128 << 20
+)
 
 // CheckHost refuses by name what cannot work on this host or with this engine.
 // It reports everything at once.
-func CheckHost(info EngineInfo, l Layout) error {
+func CheckHost(info EngineInfo) error {
 	var errs []error
 	refuse := func(fix, format string, args ...any) {
 		errs = append(errs, &ObstacleError{What: fmt.Sprintf(format, args...), Fix: fix})
@@ -45,12 +48,48 @@ func CheckHost(info EngineInfo, l Layout) error {
 	if os.Geteuid() != 0 {
 		refuse("run it as root: sudo mailstack …", "not running as root: the services' files must belong to their own users")
 	}
-	for _, dir := range []string{l.Dir, info.RootDir} {
-		if free, at, err := freeBytes(dir); err == nil && free < minFree {
-			refuse("free some room or set another path in [data]", "the disk of %s is nearly full: %d MiB free, at least %d are needed", at, free>>20, int64(minFree)>>20)
+	return errors.Join(errs...)
+}
+
+// CheckRoom refuses a plan that makes images or volumes where there is hardly
+// any room. All other plans are let through: on a full disk too a container is
+// to be started and a certificate renewed.
+func CheckRoom(info EngineInfo, l Layout, p *Plan) error {
+	var errs []error
+	seen := map[string]bool{}
+	need := func(dir string, least int64) {
+		if !seen[dir] {
+			errs = append(errs, checkFree(dir, least))
+		}
+		seen[dir] = true
+	}
+	for _, op := range p.Operations {
+		switch a := op.Action.(type) {
+		case FetchBase, BuildImage:
+			need(info.RootDir, minFree)
+		case InitVolume:
+			if own := l.Paths[a.Volume.Name]; own == "" {
+				need(l.Dir, minFree)
+			} else if a.Volume.Target != "" { // a socket takes no room
+				need(own, minFreeVolume)
+			}
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// CheckImageRoom refuses to build images where there is hardly any room.
+func CheckImageRoom(info EngineInfo) error { return checkFree(info.RootDir, minFree) }
+
+func checkFree(dir string, least int64) error {
+	free, at, err := freeBytes(dir)
+	if err != nil || free >= least {
+		return nil // a path that cannot be looked at is reported by whoever uses it
+	}
+	return &ObstacleError{
+		What: fmt.Sprintf("the disk of %s is nearly full: %d MiB free, at least %d are needed", at, free>>20, least>>20),
+		Fix:  "free some room or set another path in [data]",
+	}
 }
 
 // freeBytes is the room at a path, or at its nearest existing parent.

@@ -16,25 +16,21 @@ import (
 func TestCheckHost(t *testing.T) {
 	needRoot(t)
 	good := newFakeEngine().info
-	dir := t.TempDir()
 	for name, test := range map[string]struct {
-		change func(*EngineInfo, *Layout)
+		change func(*EngineInfo)
 		want   []string // one of each error
 	}{
-		"good":       {func(*EngineInfo, *Layout) {}, nil},
-		"remote":     {func(i *EngineInfo, _ *Layout) { i.Local, i.Host = false, "tcp://192.0.2.1:2376" }, []string{"the engine at tcp://192.0.2.1:2376 is on another host"}},
-		"rootless":   {func(i *EngineInfo, _ *Layout) { i.Rootless = true }, []string{"rootless"}},
-		"userns":     {func(i *EngineInfo, _ *Layout) { i.UserNS = true }, []string{"userns-remap"}},
-		"snap":       {func(i *EngineInfo, _ *Layout) { i.Snap = true }, []string{"snap"}},
-		"windows":    {func(i *EngineInfo, _ *Layout) { i.OSType = "windows" }, []string{"windows containers"}},
-		"everything": {func(i *EngineInfo, _ *Layout) { i.Rootless, i.Snap = true, true }, []string{"rootless", "snap"}},
-		// A file system without blocks is full.
-		"data disk full":     {func(_ *EngineInfo, l *Layout) { l.Dir = "/proc/not/there" }, []string{"the disk of /proc is nearly full: 0 MiB free, at least 1024 are needed"}},
-		"engine's disk full": {func(i *EngineInfo, _ *Layout) { i.RootDir = "/proc" }, []string{"the disk of /proc is nearly full"}},
+		"good":       {func(*EngineInfo) {}, nil},
+		"remote":     {func(i *EngineInfo) { i.Local, i.Host = false, "tcp://192.0.2.1:2376" }, []string{"the engine at tcp://192.0.2.1:2376 is on another host"}},
+		"rootless":   {func(i *EngineInfo) { i.Rootless = true }, []string{"rootless"}},
+		"userns":     {func(i *EngineInfo) { i.UserNS = true }, []string{"userns-remap"}},
+		"snap":       {func(i *EngineInfo) { i.Snap = true }, []string{"snap"}},
+		"windows":    {func(i *EngineInfo) { i.OSType = "windows" }, []string{"windows containers"}},
+		"everything": {func(i *EngineInfo) { i.Rootless, i.Snap = true, true }, []string{"rootless", "snap"}},
 	} {
-		info, l := good, Layout{Dir: dir}
-		test.change(&info, &l)
-		err := CheckHost(info, l)
+		info := good
+		test.change(&info)
+		err := CheckHost(info)
 		if lines := strings.Split(errText(err), "\n"); err != nil && len(lines) != len(test.want) || err == nil && len(test.want) > 0 {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -47,6 +43,43 @@ func TestCheckHost(t *testing.T) {
 		if err != nil && (!errors.As(err, &obstacle) || obstacle.Fix == "") {
 			t.Errorf("%s: %v gives no advice", name, err)
 		}
+	}
+}
+
+// A file system without blocks, such as /proc, is full. Only what is made there
+// is refused: a stack on a full disk can still be started and maintained.
+func TestCheckRoom(t *testing.T) {
+	dir := t.TempDir()
+	info := EngineInfo{RootDir: dir}
+	volume := func(name, target string) InitVolume {
+		return InitVolume{Volume: VolumeWanted{Name: name, Target: target}}
+	}
+	for name, test := range map[string]struct {
+		full   func(*EngineInfo, *Layout)
+		action Action
+		want   string // empty: it is let through
+	}{
+		"room":                       {func(*EngineInfo, *Layout) {}, volume("vmail", "/var/vmail"), ""},
+		"volume on a full disk":      {func(_ *EngineInfo, l *Layout) { l.Dir = "/proc/not/there" }, volume("vmail", "/var/vmail"), "the disk of /proc is nearly full: 0 MiB free, at least 1024 are needed"},
+		"volume on its own":          {func(_ *EngineInfo, l *Layout) { l.Paths = map[string]string{"vmail": "/proc/m"} }, volume("vmail", "/var/vmail"), "at least 128 are needed"},
+		"another volume's disk":      {func(_ *EngineInfo, l *Layout) { l.Paths = map[string]string{"vmail": "/proc/m"} }, volume("queue", "/var/spool/postfix"), ""},
+		"socket on its own":          {func(_ *EngineInfo, l *Layout) { l.Paths = map[string]string{"socket/mysql": "/proc/m"} }, volume("socket/mysql", ""), ""},
+		"image":                      {func(i *EngineInfo, _ *Layout) { i.RootDir = "/proc" }, BuildImage{}, "the disk of /proc is nearly full"},
+		"base":                       {func(i *EngineInfo, _ *Layout) { i.RootDir = "/proc" }, FetchBase{}, "the disk of /proc is nearly full"},
+		"volume, the engine's full":  {func(i *EngineInfo, _ *Layout) { i.RootDir = "/proc" }, volume("vmail", "/var/vmail"), ""},
+		"start on a full disk":       {func(i *EngineInfo, l *Layout) { i.RootDir, l.Dir = "/proc", "/proc" }, StartContainer{}, ""},
+		"certificate on a full disk": {func(i *EngineInfo, l *Layout) { i.RootDir, l.Dir = "/proc", "/proc" }, RunTask{}, ""},
+	} {
+		info, l := info, Layout{Dir: dir}
+		test.full(&info, &l)
+		op := Operation{Action: test.action}
+		err := CheckRoom(info, l, &Plan{Operations: []Operation{op, op}})
+		if text := errText(err); test.want == "" && err != nil || !strings.Contains(text, test.want) || strings.Contains(text, "\n") {
+			t.Errorf("%s: error %v, want %q", name, err, test.want)
+		}
+	}
+	if err := CheckImageRoom(EngineInfo{RootDir: "/proc"}); err == nil {
+		t.Error("images are built where there is no room")
 	}
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -18,6 +19,7 @@ type target struct {
 	set    stack.Settings
 	graph  *stack.Graph
 	engine stack.Engine
+	info   stack.EngineInfo
 }
 
 // open wires configuration and engine, and refuses a host that cannot work.
@@ -42,10 +44,10 @@ func (a *app) open(ctx context.Context) (*target, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := stack.CheckHost(info, set.Layout); err != nil {
+	if err := stack.CheckHost(info); err != nil {
 		return nil, err
 	}
-	return &target{cfg: cfg, set: set, graph: g, engine: e}, nil
+	return &target{cfg: cfg, set: set, graph: g, engine: e, info: info}, nil
 }
 
 // planned is one run's snapshot: what should be, what is, what must be done.
@@ -79,7 +81,7 @@ func (a *app) plan(ctx context.Context, t *target, opts stack.Options) (*planned
 	if err != nil {
 		return nil, err
 	}
-	if err := stack.CheckPorts(ctx, d, o, p); err != nil {
+	if err := errors.Join(stack.CheckRoom(t.info, t.set.Layout, p), stack.CheckPorts(ctx, d, o, p)); err != nil {
 		return nil, err
 	}
 	return &planned{d, o, p}, nil

@@ -152,6 +152,9 @@ func (a *app) showFirstAccount(t *target) error {
 
 // refresh rebuilds every image without cache.
 func (a *app) refresh(ctx context.Context, t *target) error {
+	if err := stack.CheckImageRoom(t.info); err != nil {
+		return err
+	}
 	id, err := stack.ReadIdentity(t.set.Layout, secretNames(t.graph), time.Now())
 	if err != nil {
 		return err
