@@ -112,7 +112,7 @@ type Images struct {
 // Limits are sizes, all in bytes.
 type Limits struct {
 	MessageBytes  int64 `toml:"message_size"`
-	QuotaBytes    int64 `toml:"default_quota"` // of an account that was given none; 0: no limit
+	QuotaBytes    int64 `toml:"default_quota"` // of a new account that is given none; 0: no limit
 	MySQLMemory   int64 `toml:"mysql_memory"`
 	DovecotMemory int64 `toml:"dovecot_memory"`
 	PostfixMemory int64 `toml:"postfix_memory"`

@@ -203,13 +203,16 @@ than the file has.`,
 	},
 	{
 		key:   "limits.default_quota",
-		doc:   `Room of an account that was given no quota of its own; "0" is no limit.`,
+		doc:   `Room of a new account that is given no quota of its own; "0" is no limit.
+Existing accounts keep theirs ("mailstack account set --quota").`,
 		field: func(c *Config) any { return &c.Limits.QuotaBytes },
 		zero:  true,
 		min:   1 * mib, max: 1 << 50,
 	},
 	memorySetting("mysql_memory", func(c *Config) any { return &c.Limits.MySQLMemory }).
-		with(`The most memory that a container gets; it needs far less.`),
+		with(`The most memory that a container gets; it needs far less. Dovecot gets at least
+320MiB and room for four messages of message_size, which it keeps in memory
+while it delivers them.`),
 	memorySetting("dovecot_memory", func(c *Config) any { return &c.Limits.DovecotMemory }),
 	memorySetting("postfix_memory", func(c *Config) any { return &c.Limits.PostfixMemory }),
 	{
