@@ -108,7 +108,7 @@ func (p *planner) checkVolume(v VolumeWanted) error {
 		}
 	case p.d.Initialised && !asked:
 		return &ObstacleError{
-			What: at + " is empty, but this stack has been up before: is its disk mounted?",
+			What: at + " is empty, but this stack has been up before (is its disk mounted?)",
 			Fix:  "mount it; if its content is really gone, mailstack up --init-volume " + v.Name + " starts it empty",
 		}
 	}
