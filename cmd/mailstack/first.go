@@ -24,7 +24,7 @@ func (f firstAccount) path() string { return layout(f.cfg).SecretFile("first-acc
 // ours says whether the postmaster's mailbox belongs on this stack.
 func (f firstAccount) ours() bool {
 	_, domain, _ := strings.Cut(f.cfg.Postmaster, "@")
-	return domain != "" && (f.cfg.Hostname == domain || strings.HasSuffix(f.cfg.Hostname, "."+domain))
+	return domain != "" && within(f.cfg.Hostname, domain)
 }
 
 // begin makes the password, if the database is new.

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -46,15 +48,17 @@ func (a *app) logs(ctx context.Context, services []string, spec stack.LogSpec) e
 	if err != nil {
 		return err
 	}
-	if len(services) == 0 {
-		for _, s := range g.Services {
-			services = append(services, s.Name)
-		}
+	var all []string
+	for _, s := range g.Services {
+		all = append(all, s.Name)
 	}
 	for _, name := range services {
-		if _, ok := g.Service(name); !ok {
-			return usageError(fmt.Errorf("no service %q: there are mysql, dovecot and postfix", name))
+		if !slices.Contains(all, name) {
+			return usageError(fmt.Errorf("no service %q: there are %s", name, strings.Join(all, ", ")))
 		}
+	}
+	if len(services) == 0 {
+		services = all
 	}
 	e, err := a.engine(ctx)
 	if err != nil {
