@@ -121,7 +121,7 @@ func (s *Stack) testSecrets(t *testing.T) {
 	if err := os.Remove(file("dovecot")); err != nil {
 		t.Fatal(err)
 	}
-	s.up(t) // with its probe: both ends know the new one
+	s.upGreen(t) // both ends know the new one
 	if now := s.ids(t); now["dovecot"] == before["dovecot"] || now["mysql"] != before["mysql"] || now["postfix"] != before["postfix"] {
 		t.Errorf("a new secret of dovecot replaced %v -> %v", before, now)
 	}

@@ -34,7 +34,7 @@ func TestUpRefusesWhatCannotWork(t *testing.T) {
 			}
 		})
 	}
-	s.up(t) // all of it was this test's doing
+	s.upGreen(t) // all of it was this test's doing
 }
 
 func testPortTaken(t *testing.T, s *Stack, _ string) {
@@ -170,7 +170,7 @@ func TestThreeFileSystems(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(paths["mysql"], "lost+found"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	s.up(t)
+	s.upGreen(t)
 	for key, dir := range paths {
 		if _, err := os.Stat(filepath.Join(dir, stack.MarkName)); err != nil {
 			t.Errorf("%s: %v", key, err)
@@ -195,7 +195,7 @@ func TestThreeFileSystems(t *testing.T) {
 		s.refuse(t, 1, []string{paths[key], "is its disk mounted"}, "up")
 		move(t, aside, paths[key])
 	}
-	s.up(t)
+	s.upGreen(t)
 	s.waitMail(t, address, password, "INBOX", subject)
 	s.mustRun(t, "down", "--purge", "--yes")
 	for key, dir := range paths {

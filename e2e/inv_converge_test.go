@@ -73,7 +73,7 @@ func TestUpConvergesWhateverKillsIt(t *testing.T) {
 func (s *Stack) sameAsAnyOther(t *testing.T) {
 	t.Helper()
 	before := s.starts(t)
-	r := s.up(t)
+	r := s.upGreen(t)
 	if !strings.HasPrefix(r.stdout, "nothing to do\n") || s.starts(t) != before {
 		t.Errorf("a further up: %v", r)
 	}

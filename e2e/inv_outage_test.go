@@ -80,6 +80,9 @@ func (s *Stack) testOutages(t *testing.T, outages []outage) {
 		returned := s.ready(t, o.service)
 		tr.worksAgain(t, name, returned)
 		tr.allDelivered(t, name, returned)
+		// Until then some process may not have heard of the return.
+		pause(t.Context(), time.Until(returned.Add(worksWithin)))
+		tr.mustWork(t, "after "+name)
 		if now := s.startsBut(t, o.service); now != others {
 			t.Errorf("%s: another container was restarted:\nbefore %s\nafter  %s", name, others, now)
 		}

@@ -107,7 +107,7 @@ func (s *Stack) testInterruptedInit(t *testing.T) {
 	if left, _ := filepath.Glob(s.layout().Volume("mysql") + "/data.tmp-*"); len(left) != 1 {
 		t.Errorf("no interrupted initialisation: %v", left)
 	}
-	s.up(t)
+	s.upGreen(t)
 	if left, _ := filepath.Glob(s.data() + "/*/*.tmp-*"); len(left) > 0 {
 		t.Errorf("leftovers: %v", left)
 	}
@@ -197,7 +197,7 @@ func (s *Stack) testLostContent(t *testing.T, address, password string) {
 		t.Fatal(err)
 	}
 	s.refuse(t, 1, []string{dir}, "up")
-	s.up(t, "--init-volume", "vmail")
+	s.upGreen(t, "--init-volume", "vmail")
 	if _, err := os.Stat(filepath.Join(dir, "lost+found")); err != nil {
 		t.Error(err)
 	}
