@@ -39,6 +39,7 @@ type probeFlags struct {
 	state    string
 	last     bool
 	remote   remoteFlags
+	listen   listenFlags
 
 	limits struct{ warning, critical []probe.Limit } // what check has read
 }
@@ -69,6 +70,7 @@ func newProbeCmd(a *app) *cobra.Command {
 		},
 	}
 	f.remote.add(cmd)
+	f.listen.add(cmd)
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return probeUnknown(fmt.Errorf("%w (see %s --help)", err, cmd.CommandPath()))
 	})
@@ -102,6 +104,12 @@ func (a *app) probeCommand(ctx context.Context, f probeFlags) error {
 	}
 	if f.list {
 		return a.listChecks(f.format)
+	}
+	if f.listen.address != "" {
+		if err := a.serveProbe(ctx, f); err != nil {
+			return probeUnknown(err)
+		}
+		return nil
 	}
 	report, err := a.probeReport(ctx, f)
 	if err != nil {
@@ -223,8 +231,13 @@ func (f *probeFlags) check() error {
 	if f.last && (f.remote.host != "" || f.retries > 0 || f.debug || f.warning != nil || f.critical != nil) {
 		errs = append(errs, errors.New("--last: shows what was found before, so it takes neither --target, --retries, --debug nor limits"))
 	}
-	if err := f.remote.check(); err != nil {
-		errs = append(errs, err)
+	for _, err := range []error{f.remote.check(), f.listen.check()} {
+		if err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if f.listen.address != "" && (f.remote.host != "" || f.last || f.changes || f.output != "") {
+		errs = append(errs, errors.New("--listen: takes none of --target (use --targets), --last, --changes, --output"))
 	}
 	f.limits.warning, f.limits.critical = limits("warning", f.warning), limits("critical", f.critical)
 	return errors.Join(errs...)
