@@ -38,6 +38,8 @@ type probeFlags struct {
 	changes  bool
 	state    string
 	last     bool
+	watch    bool
+	interval time.Duration
 	remote   remoteFlags
 	listen   listenFlags
 
@@ -88,6 +90,8 @@ func newProbeCmd(a *app) *cobra.Command {
 	flags.IntVar(&f.retries, "retries", 0, "run checks that fail again, up to `N` times within the same --timeout")
 	flags.BoolVar(&f.changes, "changes", false, "print only what is another state than at the last run with --changes")
 	flags.StringVar(&f.state, "state", "", "`FILE` in which --changes keeps the last result (default below the user's state directory)")
+	flags.BoolVar(&f.watch, "watch", false, "show the checks live in a terminal, with how their times were lately")
+	flags.DurationVar(&f.interval, "interval", 10*time.Second, "`TIME` between two runs of --watch")
 	flags.BoolVar(&f.last, "last", false, "show the result that maintenance kept, for those without rights")
 	return cmd
 }
@@ -110,6 +114,9 @@ func (a *app) probeCommand(ctx context.Context, f probeFlags) error {
 			return probeUnknown(err)
 		}
 		return nil
+	}
+	if f.watch {
+		return a.watchProbe(ctx, f)
 	}
 	report, err := a.probeReport(ctx, f)
 	if err != nil {
@@ -230,6 +237,12 @@ func (f *probeFlags) check() error {
 	}
 	if f.last && (f.remote.host != "" || f.retries > 0 || f.debug || f.warning != nil || f.critical != nil) {
 		errs = append(errs, errors.New("--last: shows what was found before, so it takes neither --target, --retries, --debug nor limits"))
+	}
+	if f.watch && (f.last || f.changes || f.output != "" || f.format != "text" || f.listen.address != "") {
+		errs = append(errs, errors.New("--watch: takes none of --last, --changes, --output, --format, --listen"))
+	}
+	if f.interval < time.Second {
+		errs = append(errs, fmt.Errorf("--interval %s: less than a second would be an attack", f.interval))
 	}
 	for _, err := range []error{f.remote.check(), f.listen.check()} {
 		if err != nil {
