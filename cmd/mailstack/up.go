@@ -102,6 +102,9 @@ func (a *app) prove(ctx context.Context, t *target) error {
 	if err != nil {
 		return err
 	}
+	if ctx.Err() != nil { // checks that were cut off say nothing about the stack
+		return ctx.Err()
+	}
 	if err := a.printReport(report); err != nil {
 		return err
 	}
