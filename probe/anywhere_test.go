@@ -73,6 +73,23 @@ func TestForeignServer(t *testing.T) {
 	}
 }
 
+// TestForeignServerFromOutside: without a user a server is greeted at every
+// port, and what needs a login is not asked for.
+func TestForeignServerFromOutside(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	target := w.start(allKeys...)
+	target.Foreign, target.User, target.Password, target.Confined = true, "", "", false
+	r := run(t, target, Options{Timeout: 20 * time.Second, Slow: time.Minute})
+	if r.Status != OK || len(r.Checks) != 2*len(allKeys)+5 {
+		t.Errorf("%d checks: %s", len(r.Checks), r.Summary())
+	}
+	got := check(t, target, "imap", 10*time.Second)
+	if steps := strings.Join(stepNames(got.Steps), " "); steps != "connect banner tls quit" || len(got.Notes) != 1 {
+		t.Errorf("steps %q, notes %q", steps, got.Notes)
+	}
+}
+
 func TestSendElsewhere(t *testing.T) {
 	t.Parallel()
 	here, there := newWorld(t), newWorld(t)

@@ -40,7 +40,7 @@ func makeTable() []entry {
 		sends := needs(keys...)
 		all = append(all, entry{
 			Check{Name: name, About: about, Run: checkDelivery(name, login, keys...)},
-			func(t *Target) bool { return sends(t) && mailboxes(t) },
+			func(t *Target) bool { return sends(t) && mailboxes(t) && !t.anonymous() },
 		})
 	}
 	deliver("submission", "a message sent by submission arrives, is read by IMAP and POP3, and removed", true, "submissions", "submission")

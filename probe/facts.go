@@ -52,6 +52,10 @@ func lookedAt[T any](ctx context.Context, tr *Trace, look func(context.Context) 
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
+			var own interface{ Hint() string }
+			if errors.As(err, &own) && own.Hint() != "" {
+				advice = own.Hint()
+			}
 			return &Failure{Kind: KindNotRun, Detail: printable(err.Error()), Err: err, Advice: advice}
 		}
 		return judge(seen)

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 	"testing"
 	"time"
@@ -58,6 +59,8 @@ func TestDatabase(t *testing.T) {
 	t.Parallel()
 	down := Target{Database: func(context.Context) error { return errors.New("connect /x/mysqld.sock: refused") }}
 	wantFailure(t, check(t, down, "mysql.query", time.Second), KindBackend, "query")
+	forbidden := Target{Database: func(context.Context) error { return fmt.Errorf("read secret: %w", fs.ErrPermission) }}
+	wantFailure(t, check(t, forbidden, "mysql.query", time.Second), KindNotRun, "query")
 	slow := Target{Database: func(ctx context.Context) error {
 		<-ctx.Done()
 		return fmt.Errorf("query: %w", ctx.Err())

@@ -161,7 +161,10 @@ func connectAny(ctx context.Context, t *Target, tr *Trace, key string, sec secur
 // checkService is the check of one listener, at every address at once.
 func checkService(s service) Func {
 	return func(ctx context.Context, t *Target, tr *Trace) error {
-		if s.login {
+		switch {
+		case s.login && t.anonymous():
+			tr.note("no user was given: greeted, and not logged in")
+		case s.login:
 			if err := t.needAccount(); err != nil {
 				return err
 			}
@@ -184,6 +187,9 @@ func visit(ctx context.Context, t *Target, tr *Trace, s service, addr netip.Addr
 		return err
 	}
 	defer l.close()
+	if s.login && t.anonymous() {
+		return l.leave(ctx)
+	}
 	if s.login {
 		if err := l.authenticate(ctx, t.User, t.Password); err != nil {
 			return err
@@ -195,6 +201,10 @@ func visit(ctx context.Context, t *Target, tr *Trace, s service, addr netip.Addr
 	return l.leave(ctx)
 }
 
+// anonymous says that this is somebody else's server, and nobody to log in as
+// was named: then it is looked at from outside.
+func (t *Target) anonymous() bool { return t.Foreign && t.User == "" }
+
 // needAccount says why checks that log in cannot run.
 func (t *Target) needAccount() error {
 	if t.Unverified != "" {
@@ -202,9 +212,6 @@ func (t *Target) needAccount() error {
 			Kind: KindNotRun, Detail: t.Unverified,
 			Advice: "run it with the rights to read the stack's files, as root",
 		}
-	}
-	if t.Foreign && (t.User == "" || t.Password == "") {
-		return &Failure{Kind: KindNotRun, Detail: "no user to log in as was given", Advice: "give --user and --password-stdin"}
 	}
 	if t.User == "" || t.Password == "" {
 		return &Failure{

@@ -46,6 +46,10 @@ func noSmuggling(t *Target, s *smtpSession) error {
 		command string
 	}{{250, "MAIL FROM:<>"}, {250, "RCPT TO:<" + t.User + ">"}, {354, "DATA"}} {
 		if _, err := s.command(c.code, "%s", c.command); err != nil {
+			if isKind(err, KindBackend) || isKind(err, KindAnswer) {
+				// Why it takes no mail at all is what delivery.inbound is about.
+				return failf(KindNotRun, "no message is taken now: %s", detailIn(err))
+			}
 			return err
 		}
 	}

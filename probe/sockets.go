@@ -2,6 +2,8 @@ package probe
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 )
 
 // SocketCheck is one socket, to be looked at from inside a consumer of it.
@@ -73,6 +75,9 @@ func checkDatabase(ctx context.Context, t *Target, tr *Trace) error {
 		err := t.Database(ctx)
 		if err == nil || ctx.Err() != nil {
 			return err
+		}
+		if errors.Is(err, fs.ErrPermission) {
+			return &Failure{Kind: KindNotRun, Detail: printable(err.Error()), Err: err}
 		}
 		return &Failure{Kind: KindBackend, Detail: printable(err.Error()), Err: err}
 	})
