@@ -202,8 +202,8 @@ than the file has.`,
 		max:   1 * gib,  // more is a slip of the pen: no one could pass it on
 	},
 	{
-		key:   "limits.default_quota",
-		doc:   `Room of a new account that is given no quota of its own; "0" is no limit.
+		key: "limits.default_quota",
+		doc: `Room of a new account that is given no quota of its own; "0" is no limit.
 Existing accounts keep theirs ("mailstack account set --quota").`,
 		field: func(c *Config) any { return &c.Limits.QuotaBytes },
 		zero:  true,
