@@ -9,6 +9,22 @@ import (
 // minimalTry is the least time that another try is worth.
 const minimalTry = time.Second
 
+// breath is what a server gets between two tries: a restart or a lock that took
+// the first one may be over then.
+const breath = time.Second
+
+// pause waits, and is false if ctx ends first.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
 // RunRetrying is Run, and runs again up to so many times those checks that did
 // not end well. All of it takes no longer than o.Timeout: each try may take its
 // share of what is left. A check that passes at last is ok, and says how it
@@ -24,10 +40,10 @@ func RunRetrying(ctx context.Context, t Target, o Options, retries int) Report {
 	r := Run(ctx, t, share(retries+1))
 	for left := retries; left > 0 && ctx.Err() == nil; left-- {
 		again := r.notOK()
-		next := share(left)
-		if len(again) == 0 || next.Timeout < minimalTry {
+		if len(again) == 0 || share(left).Timeout < minimalTry+breath || !pause(ctx, breath) {
 			break
 		}
+		next := share(left)
 		next.Only, next.Skip = again, nil
 		next.exact = true
 		r = r.merge(Run(ctx, t, next))
@@ -57,7 +73,9 @@ func (r Report) merge(later Report) Report {
 	for i, c := range r.Checks {
 		results[i] = c
 		if next, ok := at[c.Name]; ok {
-			next.Notes = append(next.Notes, fmt.Sprintf("the try before: %s: %s", c.Status, c.Reason))
+			if next.Status != c.Status {
+				next.Notes = append(next.Notes, fmt.Sprintf("the try before: %s: %s", c.Status, c.Reason))
+			}
 			results[i] = next
 		}
 	}
