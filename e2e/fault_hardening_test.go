@@ -15,8 +15,8 @@ import (
 const idleBytes = 100e6 // "no more than 100 MB together"
 
 // testIdleMemory sums the proportional set sizes of all processes, so that
-// what they share counts once. The stack is one that nobody has used yet:
-// processes that served somebody stay for up to five minutes.
+// what they share counts once. The stack is one that nobody has used yet: what
+// served somebody stays for up to five minutes, what the start needed for one.
 func (s *Stack) testIdleMemory(t *testing.T) {
 	t.Helper()
 	measure := func() (total int64, each []string) {
@@ -40,7 +40,7 @@ func (s *Stack) testIdleMemory(t *testing.T) {
 		return total, each
 	}
 	var said string
-	for deadline := time.Now().Add(30 * time.Second); ; pause(t.Context(), time.Second) {
+	for deadline := time.Now().Add(2 * time.Minute); ; pause(t.Context(), 5*time.Second) {
 		total, each := measure()
 		said = fmt.Sprintf("%.1f MB (%s)", float64(total)/1e6, strings.Join(each, ", "))
 		if total <= idleBytes {

@@ -30,7 +30,6 @@ func TestDatabaseAway(t *testing.T) {
 	t.Parallel()
 	s := newStack(t, "")
 	s.up(t, "--no-probe")
-	s.testIdleMemory(t)
 	s.testOutages(t, []outage{
 		{"mysql", []string{"stop"}, "start", 2 * time.Second},
 		{"mysql", []string{"pause"}, "unpause", 8 * time.Second},
@@ -42,7 +41,8 @@ func TestDatabaseAway(t *testing.T) {
 func TestDovecotAway(t *testing.T) {
 	t.Parallel()
 	s := newStack(t, "")
-	s.up(t)
+	s.up(t, "--no-probe")
+	s.testIdleMemory(t)
 	s.testOutages(t, []outage{
 		{"dovecot", []string{"stop"}, "start", 2 * time.Second},
 		{"dovecot", []string{"kill"}, "start", 40 * time.Second},
@@ -56,7 +56,7 @@ func TestLongOutages(t *testing.T) {
 	}
 	t.Parallel()
 	s := newStack(t, "")
-	s.up(t)
+	s.up(t, "--no-probe")
 	s.testOutages(t, []outage{
 		{"mysql", []string{"stop"}, "start", 300 * time.Second},
 		{"dovecot", []string{"stop"}, "start", 300 * time.Second},
