@@ -12,7 +12,7 @@ up: prepare build
 build: bin/mailstack
 
 bin/mailstack: $(SOURCES)
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o $@ ./cmd/mailstack
+	CGO_ENABLED=0 $(GO) build -buildvcs=false -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o $@ ./cmd/mailstack
 
 prepare:
 	scripts/prepare
@@ -33,11 +33,11 @@ unit:
 
 # Real stacks on the real engine, on loopback, in directories of their own.
 e2e: build
-	$(GO) test -count=1 -timeout 20m -v ./e2e
+	MAILSTACK_BIN=$(CURDIR)/bin/mailstack $(GO) test -count=1 -timeout 20m -v ./e2e
 
 # What does not fit into make test.
 test-long: prepare-test build
-	$(GO) test -count=1 -timeout 80m -v ./e2e -long
+	MAILSTACK_BIN=$(CURDIR)/bin/mailstack $(GO) test -count=1 -timeout 80m -v ./e2e -long
 
 clean:
 	rm -rf bin

@@ -83,7 +83,7 @@ func outer() (int, error) {
 		}
 		defer os.RemoveAll(dir)
 		binary = filepath.Join(dir, "mailstack")
-		if out, err := exec.Command("go", "build", "-o", binary, "mailstack/cmd/mailstack").CombinedOutput(); err != nil {
+		if out, err := exec.Command("go", "build", "-buildvcs=false", "-o", binary, "mailstack/cmd/mailstack").CombinedOutput(); err != nil {
 			return 0, fmt.Errorf("build mailstack: %v: %s", err, out)
 		}
 		os.Setenv(binaryVar, binary)
