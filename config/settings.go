@@ -217,7 +217,8 @@ while it delivers them.`),
 	memorySetting("postfix_memory", func(c *Config) any { return &c.Limits.PostfixMemory }),
 	{
 		key:   "probe.timeout",
-		doc:   `The longest that one run of "mailstack probe" may take: "90s", "2m".`,
+		doc:   `The longest that the proof at the end of "up" and of "maintain" may take, what
+is tried again included: "90s", "2m". "mailstack probe" has --timeout.`,
 		field: func(c *Config) any { return &c.Probe.Timeout },
 		min:   int64(5 * time.Second), max: int64(10 * time.Minute),
 	},

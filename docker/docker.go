@@ -94,6 +94,10 @@ func (e *Engine) Info(ctx context.Context) (stack.EngineInfo, error) {
 		Snap:     strings.HasPrefix(path.Clean(info.DockerRootDir)+"/", "/var/snap/"),
 		OSType:   info.OSType,
 		RootDir:  info.DockerRootDir,
+
+		MemoryLimit: info.MemoryLimit,
+		PidsLimit:   info.PidsLimit,
+		Seccomp:     hasSecurityOption(info.SecurityOptions, "seccomp"),
 	}, nil
 }
 

@@ -82,6 +82,7 @@ type Target struct {
 	Logged func(ctx context.Context, since time.Time, token string) (PeerView, error)
 
 	adjust func(*tls.Config) // for checks that want another handshake
+	logins chan struct{}     // a place in it is needed to log in; nil: it is not
 }
 
 // Elsewhere is a mailbox of another server.

@@ -26,6 +26,7 @@ func Run(ctx context.Context, t Target, o Options) Report {
 	giveUp := make(chan struct{})
 	context.AfterFunc(ctx, func() { time.AfterFunc(grace, func() { close(giveUp) }) })
 
+	t.logins = make(chan struct{}, maxLogins)
 	checks := selected(&t, o.Only, o.Skip)
 	if o.exact {
 		checks = slices.DeleteFunc(checks, func(c Check) bool { return !slices.Contains(o.Only, c.Name) })

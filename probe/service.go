@@ -75,7 +75,8 @@ const (
 type link struct {
 	session
 	*wire
-	tr *Trace
+	tr    *Trace
+	slots chan struct{} // see Target.logins
 }
 
 // connect opens a session at one address. Its steps are connect, banner, tls
@@ -86,7 +87,7 @@ func connect(ctx context.Context, t *Target, tr *Trace, s service, addr netip.Ad
 	if err != nil {
 		return nil, err
 	}
-	l := &link{wire: w, tr: tr}
+	l := &link{wire: w, tr: tr, slots: t.logins}
 	if err := l.begin(ctx, t, s, sec); err != nil {
 		w.close()
 		return nil, err
@@ -125,8 +126,21 @@ func (l *link) begin(ctx context.Context, t *Target, s service, sec security) er
 	})
 }
 
-// authenticate logs in, in the step "login".
+// maxLogins is how many logins are under way at once. Each costs the server the
+// hash of a password: dozens of them in the same moment make a small host answer
+// the last one too late, and that would say nothing about its health.
+const maxLogins = 4
+
+// authenticate logs in, in the step "login", when it is its turn.
 func (l *link) authenticate(ctx context.Context, user string, password Secret) error {
+	if l.slots != nil {
+		select {
+		case l.slots <- struct{}{}:
+			defer func() { <-l.slots }()
+		case <-ctx.Done():
+			return l.tr.step(ctx, "login", func() error { return ctx.Err() })
+		}
+	}
 	return l.tr.step(ctx, "login", func() error { return l.login(user, password) })
 }
 

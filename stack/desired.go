@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"mailstack/images"
@@ -224,12 +225,12 @@ func (d *Desired) container(s Service) (ContainerWanted, error) {
 	w.Parts = map[string]string{
 		"image":             hash(spec.Image),
 		"configuration":     hash(public),
-		"ports":             hash(spec.Ports),
+		"ports":             portsText(spec.Ports),
 		"mounts":            hash(spec.Mounts),
-		"limits":            hash(spec.PidsLimit, spec.MemoryBytes, spec.StopGrace, spec.LogBytes, spec.LogFiles),
+		"limits":            limitsText(spec),
 		"hardening":         hash(spec.User, spec.Capabilities),
 		"temporary storage": hash(spec.Tmpfs),
-		"host name":         hash(spec.Hostname),
+		"host name":         spec.Hostname,
 		"network":           hash(spec.Network),
 		"health check":      hash(spec.Health),
 	}
@@ -243,6 +244,48 @@ func (d *Desired) container(s Service) (ContainerWanted, error) {
 	}
 	w.Spec = spec
 	return w, nil
+}
+
+// readable says whether a part is kept as people read it, not as a hash, so
+// that a cause can name the old value and the new one.
+func readable(part string) bool {
+	return slices.Contains([]string{"ports", "host name", "limits"}, part)
+}
+
+func limitsText(spec ContainerSpec) string {
+	return fmt.Sprintf("memory %d MiB, processes %d, stop %s, logs %d MiB x %d",
+		spec.MemoryBytes/mebi, spec.PidsLimit, spec.StopGrace, spec.LogBytes/mebi, spec.LogFiles)
+}
+
+// portsText lists the published ports, each once with its addresses.
+func portsText(ports []Port) string {
+	var order []string
+	addresses := map[string][]string{}
+	for _, p := range ports {
+		key := fmt.Sprintf("%d->%d", p.Host, p.Container)
+		if addresses[key] == nil {
+			order = append(order, key)
+		}
+		addresses[key] = append(addresses[key], p.Address.String())
+	}
+	for i, key := range order {
+		order[i] = key + " on " + strings.Join(addresses[key], " ")
+	}
+	return cmp.Or(strings.Join(order, ", "), "none")
+}
+
+// difference says what changed between two readable parts, which are lists.
+func difference(was, is string) string {
+	a, b := strings.Split(was, ", "), strings.Split(is, ", ")
+	gone := slices.DeleteFunc(slices.Clone(a), func(s string) bool { return slices.Contains(b, s) })
+	come := slices.DeleteFunc(slices.Clone(b), func(s string) bool { return slices.Contains(a, s) })
+	switch {
+	case len(gone) == 0:
+		return strings.Join(come, ", ") + " comes"
+	case len(come) == 0:
+		return strings.Join(gone, ", ") + " goes"
+	}
+	return strings.Join(gone, ", ") + " becomes " + strings.Join(come, ", ")
 }
 
 // spool is the room in /tmp for messages, in bytes.
@@ -264,7 +307,7 @@ func (d *Desired) tmpfs(s Service) []Tmpfs {
 // memory is the service's memory limit. What is in a tmpfs counts as memory, so
 // a full spool must leave room for the daemon.
 func (d *Desired) memory(s Service) int64 {
-	return max(cmp.Or(d.Memory[s.Name], s.MemoryBytes), d.spool(s)+256*mebi)
+	return max(d.Memory[s.Name], d.spool(s)+256*mebi)
 }
 
 // ports publishes a service's listeners on every address.

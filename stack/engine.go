@@ -75,6 +75,9 @@ type EngineInfo struct {
 	Snap       bool // the engine's root directory is a snap's
 	OSType     string
 	RootDir    string // /var/lib/docker
+	// What the kernel gives the engine. Where one is missing, the engine drops
+	// the limit it stands for with a mere warning.
+	MemoryLimit, PidsLimit, Seccomp bool
 }
 
 // Image is an image that the engine has.

@@ -50,7 +50,7 @@ type fakeContainer struct {
 
 func newFakeEngine() *fakeEngine {
 	return &fakeEngine{
-		info:       EngineInfo{Version: "20.10.24", Host: "unix:///var/run/docker.sock", Local: true, OSType: "linux"},
+		info:       EngineInfo{Version: "20.10.24", Host: "unix:///var/run/docker.sock", Local: true, OSType: "linux", MemoryLimit: true, PidsLimit: true, Seccomp: true},
 		registry:   map[string]string{"debian:trixie-slim": "debian"},
 		images:     map[string]Image{},
 		containers: map[string]*fakeContainer{},
@@ -142,6 +142,7 @@ func (e *fakeEngine) CreateContainer(ctx context.Context, spec ContainerSpec) er
 			ID: e.id("container"), Name: spec.Name, Image: spec.Image, ImageID: img.ID, Labels: maps.Clone(spec.Labels),
 			State: "created", Mounts: slices.Clone(spec.Mounts), Ports: slices.Clone(spec.Ports),
 		}}
+		c.Networks = map[string]NetworkEnd{spec.Network: {}}
 		if !builtinNetwork(spec.Network) {
 			n, ok := e.networks[spec.Network]
 			if !ok {

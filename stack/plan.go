@@ -321,6 +321,8 @@ func (p *planner) whyReplace(w ContainerWanted, is Container) string {
 			return "its image was rebuilt"
 		case w.Spec.Network != "none" && !p.o.network(w.Spec.Network):
 			return "its network is gone"
+		case !attached(is, w.Spec.Network):
+			return "it was taken off its network"
 		}
 		return mountsChanged(w.Spec.Mounts, is.Mounts)
 	}
@@ -328,18 +330,32 @@ func (p *planner) whyReplace(w ContainerWanted, is Container) string {
 	if json.Unmarshal([]byte(is.Labels[LabelParts]), &was) != nil {
 		return "it was made by another version of mailstack"
 	}
-	var changed []string
-	for part, h := range w.Parts {
-		if was[part] != h {
-			changed = append(changed, part)
+	var changed, details []string
+	for part, is := range w.Parts {
+		if was[part] == is {
+			continue
+		}
+		changed = append(changed, part)
+		if readable(part) && was[part] != "" {
+			details = append(details, difference(was[part], is))
 		}
 	}
 	slices.Sort(changed)
-	why := strings.Join(changed, ", ") + " changed"
+	slices.Sort(details)
 	if stale := p.o.Stale[w.Service]; slices.Contains(changed, "configuration") && stale != "" && stale != "not written yet" {
-		why += " (" + stale + ")"
+		details = append(details, stale)
+	}
+	why := strings.Join(changed, ", ") + " changed"
+	if len(details) > 0 {
+		why += " (" + strings.Join(details, "; ") + ")"
 	}
 	return why
+}
+
+// attached says whether a container is on the network that it should be on.
+func attached(c Container, network string) bool {
+	_, on := c.Networks[network]
+	return on
 }
 
 func whyStart(c Container) string {

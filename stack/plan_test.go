@@ -100,6 +100,7 @@ func settled(d *Desired) *Observed {
 		o.Containers = append(o.Containers, Container{
 			Name: w.Spec.Name, Image: w.Spec.Image, ImageID: "sha256:" + w.Service, Labels: maps.Clone(w.Spec.Labels),
 			State: "running", HealthStatus: "healthy", Ports: w.Spec.Ports,
+			Networks: map[string]NetworkEnd{w.Spec.Network: {}},
 		})
 	}
 	return o
@@ -253,7 +254,8 @@ func TestPlanSaysEveryPartThatChanged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := `configuration, host name, limits, ports changed (config/main.cf: "a" becomes "b")`
+	want := "configuration, host name, limits, ports changed (25->25 on 127.0.0.1 becomes 2525->25 on 127.0.0.1; " +
+		"mail.example.org becomes mx.example.org; memory 256 MiB becomes memory 1024 MiB; " + `config/main.cf: "a" becomes "b")`
 	if !slices.ContainsFunc(p.Operations, func(op Operation) bool { return op.Cause == want }) {
 		t.Errorf("no operation with the cause %q:\n%s", want, p)
 	}

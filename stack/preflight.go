@@ -45,6 +45,13 @@ func CheckHost(info EngineInfo) error {
 	if info.OSType != "" && info.OSType != "linux" {
 		refuse("use a Linux engine", "the engine runs %s containers", info.OSType)
 	}
+	for feature, has := range map[string]bool{
+		"memory limits": info.MemoryLimit, "limits on processes": info.PidsLimit, "seccomp": info.Seccomp,
+	} {
+		if !has {
+			refuse("enable it in the kernel (docker info says what is missing)", "the kernel gives the engine no %s: containers would run without", feature)
+		}
+	}
 	if os.Geteuid() != 0 {
 		refuse("run it as root: sudo mailstack …", "not running as root: the services' files must belong to their own users")
 	}

@@ -21,7 +21,6 @@ type Service struct {
 	// never fits would wait in the queue until it bounces.
 	SpoolMessages int64
 	PidsLimit     int64
-	MemoryBytes   int64 // limit of a service that has none in Settings.Memory
 	StopGrace     time.Duration
 
 	SocketDir Owner // of the directory its sockets are in

@@ -18,9 +18,9 @@ import (
 	"mailstack/stack"
 )
 
-// proofTimeout bounds the probe that ends `up`: services that have just been
-// started answer their first logins slowly, and nobody's monitoring waits.
-const proofTimeout = 30 * time.Second
+// proofRetries is how often the proof of a start tries again what failed:
+// services that have just been started answer their first logins slowly.
+const proofRetries = 2
 
 // probeFlags are the flags of `mailstack probe`.
 type probeFlags struct {
@@ -77,13 +77,13 @@ func newProbeCmd(a *app) *cobra.Command {
 		return probeUnknown(fmt.Errorf("%w (see %s --help)", err, cmd.CommandPath()))
 	})
 	flags := cmd.Flags()
-	flags.StringVar(&f.format, "format", "text", "`FORM` of the report: "+strings.Join(probeForms, ", "))
+	flags.StringVar(&f.format, "format", "text", "`FORMAT` of the report: "+strings.Join(probeForms, ", "))
 	flags.StringVar(&f.output, "output", "", "write the report to `FILE`, whole or not at all")
 	flags.StringSliceVar(&f.only, "only", nil, "run only these `CHECKS` (names or families, separated by commas)")
 	flags.StringSliceVar(&f.skip, "skip", nil, "leave these `CHECKS` out")
 	flags.StringSliceVar(&f.warning, "warning", nil, "`RANGE` or CHECK=RANGE that is a warning")
 	flags.StringSliceVar(&f.critical, "critical", nil, "`RANGE` or CHECK=RANGE that is critical")
-	flags.DurationVar(&f.timeout, "timeout", probe.DefaultTimeout, "`TIME` that the whole run may take")
+	flags.DurationVar(&f.timeout, "timeout", probe.DefaultTimeout, "`DURATION` that the whole run may take")
 	flags.BoolVar(&f.list, "list", false, "list the checks and run none")
 	flags.BoolVarP(&f.verbose, "verbose", "v", false, "show the steps of every check with their times")
 	flags.BoolVar(&f.debug, "debug", false, "show what was said on every connection, passwords blanked (form text)")
@@ -91,7 +91,7 @@ func newProbeCmd(a *app) *cobra.Command {
 	flags.BoolVar(&f.changes, "changes", false, "print only what is another state than at the last run with --changes")
 	flags.StringVar(&f.state, "state", "", "`FILE` in which --changes keeps the last result (default below the user's state directory)")
 	flags.BoolVar(&f.watch, "watch", false, "show the checks live in a terminal, with how their times were lately")
-	flags.DurationVar(&f.interval, "interval", 10*time.Second, "`TIME` between two runs of --watch")
+	flags.DurationVar(&f.interval, "interval", 10*time.Second, "`DURATION` between two runs of --watch")
 	flags.BoolVar(&f.last, "last", false, "show the result that maintenance kept, for those without rights")
 	return cmd
 }
@@ -256,17 +256,18 @@ func (f *probeFlags) check() error {
 	return errors.Join(errs...)
 }
 
-// runProbe proves a stack that has just been brought up.
+// runProbe proves a stack, after a start and in maintenance: with more time than
+// monitoring gives, and again what failed.
 func (a *app) runProbe(ctx context.Context) (probe.Report, error) {
-	return a.probeWith(ctx, probe.Options{Timeout: proofTimeout})
-}
-
-func (a *app) probeWith(ctx context.Context, o probe.Options) (probe.Report, error) {
+	cfg, err := a.config()
+	if err != nil {
+		return probe.Report{}, err
+	}
 	t, err := a.probeTarget(ctx)
 	if err != nil {
 		return probe.Report{}, err
 	}
-	return probe.Run(ctx, t, o), nil
+	return probe.RunRetrying(ctx, t, probe.Options{Timeout: cfg.Probe.Timeout}, proofRetries), nil
 }
 
 // printReport shows a report as people read it.

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -269,6 +271,15 @@ func (s *status) addMaintenance(m *maintenance, running map[string]stack.Contain
 		return
 	}
 	s.Maintained = &m.When
+	var probed struct {
+		Status string `json:"status"`
+	}
+	if json.Unmarshal(m.Probe, &probed) == nil {
+		s.ProbeStatus = probed.Status
+	}
+	if s.ProbeStatus == "critical" {
+		s.critical("the probe of the last maintenance run was critical: mailstack probe")
+	}
 	for service, list := range m.Updates {
 		s.Pending[service] = len(list)
 		if len(list) > 0 {
@@ -311,7 +322,7 @@ func (a *app) printStatus(s *status) error {
 		p("disk         %s free of %s  (%s)\n", bytesText(d.FreeBytes), bytesText(d.TotalBytes), strings.Join(d.Volumes, ", "))
 	}
 	if s.Maintained != nil {
-		p("maintenance  %s\n", ago(s.Maintained))
+		p("maintenance  %s, its probe: %s\n", ago(s.Maintained), cmp.Or(s.ProbeStatus, "not run"))
 	} else {
 		p("maintenance  not since the last boot\n")
 	}

@@ -131,11 +131,11 @@ func (a *app) offerUnits(cfg *config.Config) {
 	if _, err := os.Stat(unit); err == nil {
 		return
 	}
-	how := "`mailstack systemd --cron` prints a line for cron"
+	what := "daily maintenance: `mailstack systemd --cron` prints a line for cron"
 	if _, err := os.Stat("/run/systemd/system"); err == nil {
-		how = "`mailstack systemd --install` sets up both"
+		what = "daily maintenance and the start at boot: `mailstack systemd --install` sets up both"
 	}
-	fmt.Fprintf(a.Stdout, "\nStill to do: daily maintenance and the start at boot: %s\n", how)
+	fmt.Fprintf(a.Stdout, "\nStill to do: %s\n", what)
 }
 
 // showFirstAccount shows the generated password of the first account, once.
