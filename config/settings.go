@@ -216,8 +216,8 @@ while it delivers them.`),
 	memorySetting("dovecot_memory", func(c *Config) any { return &c.Limits.DovecotMemory }),
 	memorySetting("postfix_memory", func(c *Config) any { return &c.Limits.PostfixMemory }),
 	{
-		key:   "probe.timeout",
-		doc:   `The longest that the proof at the end of "up" and of "maintain" may take, what
+		key: "probe.timeout",
+		doc: `The longest that the proof at the end of "up" and of "maintain" may take, what
 is tried again included: "90s", "2m". "mailstack probe" has --timeout.`,
 		field: func(c *Config) any { return &c.Probe.Timeout },
 		min:   int64(5 * time.Second), max: int64(10 * time.Minute),
