@@ -246,12 +246,6 @@ func (d *Desired) container(s Service) (ContainerWanted, error) {
 	return w, nil
 }
 
-// readable says whether a part is kept as people read it, not as a hash, so
-// that a cause can name the old value and the new one.
-func readable(part string) bool {
-	return slices.Contains([]string{"ports", "host name", "limits"}, part)
-}
-
 func limitsText(spec ContainerSpec) string {
 	return fmt.Sprintf("memory %d MiB, processes %d, stop %s, logs %d MiB x %d",
 		spec.MemoryBytes/mebi, spec.PidsLimit, spec.StopGrace, spec.LogBytes/mebi, spec.LogFiles)
@@ -272,20 +266,6 @@ func portsText(ports []Port) string {
 		order[i] = key + " on " + strings.Join(addresses[key], " ")
 	}
 	return cmp.Or(strings.Join(order, ", "), "none")
-}
-
-// difference says what changed between two readable parts, which are lists.
-func difference(was, is string) string {
-	a, b := strings.Split(was, ", "), strings.Split(is, ", ")
-	gone := slices.DeleteFunc(slices.Clone(a), func(s string) bool { return slices.Contains(b, s) })
-	come := slices.DeleteFunc(slices.Clone(b), func(s string) bool { return slices.Contains(a, s) })
-	switch {
-	case len(gone) == 0:
-		return strings.Join(come, ", ") + " comes"
-	case len(come) == 0:
-		return strings.Join(gone, ", ") + " goes"
-	}
-	return strings.Join(gone, ", ") + " becomes " + strings.Join(come, ", ")
 }
 
 // spool is the room in /tmp for messages, in bytes.

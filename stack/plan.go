@@ -1,7 +1,6 @@
 package stack
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -308,68 +307,6 @@ func (p *planner) reloads(service string) bool {
 		}
 	}
 	return false
-}
-
-// whyReplace compares a container with its specification.
-func (p *planner) whyReplace(w ContainerWanted, is Container) string {
-	if is.Labels[LabelSpec] == w.Spec.Labels[LabelSpec] {
-		img, there := p.o.Images[w.Spec.Image]
-		switch {
-		case !there:
-			return "its image is gone and is built again"
-		case is.ImageID != img.ID:
-			return "its image was rebuilt"
-		case w.Spec.Network != "none" && !p.o.network(w.Spec.Network):
-			return "its network is gone"
-		case !attached(is, w.Spec.Network):
-			return "it was taken off its network"
-		}
-		return mountsChanged(w.Spec.Mounts, is.Mounts)
-	}
-	var was map[string]string
-	if json.Unmarshal([]byte(is.Labels[LabelParts]), &was) != nil {
-		return "it was made by another version of mailstack"
-	}
-	var changed, details []string
-	for part, is := range w.Parts {
-		if was[part] == is {
-			continue
-		}
-		changed = append(changed, part)
-		if readable(part) && was[part] != "" {
-			details = append(details, difference(was[part], is))
-		}
-	}
-	slices.Sort(changed)
-	slices.Sort(details)
-	if stale := p.o.Stale[w.Service]; slices.Contains(changed, "configuration") && stale != "" && stale != "not written yet" {
-		details = append(details, stale)
-	}
-	why := strings.Join(changed, ", ") + " changed"
-	if len(details) > 0 {
-		why += " (" + strings.Join(details, "; ") + ")"
-	}
-	return why
-}
-
-// attached says whether a container is on the network that it should be on.
-func attached(c Container, network string) bool {
-	_, on := c.Networks[network]
-	return on
-}
-
-func whyStart(c Container) string {
-	why := "is " + c.State
-	if c.State != "running" && c.ExitCode != 0 {
-		why += fmt.Sprintf(" with status %d", c.ExitCode)
-	}
-	if c.OOMKilled {
-		why += ", out of memory"
-	}
-	if c.Error != "" {
-		why += ": " + c.Error
-	}
-	return why
 }
 
 // leftoverContainers removes containers of this stack that nothing wants: of
