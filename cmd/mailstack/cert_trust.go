@@ -29,12 +29,14 @@ func newCertTrustCmd(a *app) *cobra.Command {
 			"stores of their own: import the printed file there.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := onlyOne(cmd, "print", "remove"); err != nil {
+				return err
+			}
 			return a.certTrust(cmd.Context(), opts)
 		},
 	}
 	cmd.Flags().BoolVar(&opts.print, "print", false, "print the CA's certificate and change nothing")
 	cmd.Flags().BoolVar(&opts.remove, "remove", false, "undo it")
-	cmd.MarkFlagsMutuallyExclusive("print", "remove")
 	cmd.Flags().StringVar(&opts.root, "root", "/", "`DIR` of the system to change")
 	_ = cmd.Flags().MarkHidden("root") // for tests; it fails only for a flag that is not there
 	return cmd

@@ -27,6 +27,12 @@ func newLogsCmd(a *app) *cobra.Command {
 			"services, or of those named. With -f it goes on until interrupted.",
 		Example: "  mailstack logs -f postfix\n  mailstack logs --since 10m",
 		RunE: func(cmd *cobra.Command, services []string) error {
+			if spec.Tail < 0 {
+				return usageError(fmt.Errorf("--tail %d: allowed is 0 (all) or more", spec.Tail))
+			}
+			if since < 0 {
+				return usageError(fmt.Errorf("--since %s: allowed is how long ago, like 10m", since))
+			}
 			if since > 0 {
 				spec.Since = time.Now().Add(-since)
 			}

@@ -54,6 +54,20 @@ func (e *exitError) Unwrap() error { return e.err }
 // usageError marks an error of the command line or of the configuration.
 func usageError(err error) error { return &exitError{code: exitUsage, err: err} }
 
+// onlyOne is wrong usage if more than one of these flags was given.
+func onlyOne(cmd *cobra.Command, flags ...string) error {
+	var given []string
+	for _, flag := range flags {
+		if cmd.Flags().Changed(flag) {
+			given = append(given, "--"+flag)
+		}
+	}
+	if len(given) < 2 {
+		return nil
+	}
+	return usageError(fmt.Errorf("%s exclude each other", strings.Join(given, " and ")))
+}
+
 // run executes one command line and returns its exit code.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	a := &app{Stdin: stdin, Stdout: stdout, Stderr: stderr}

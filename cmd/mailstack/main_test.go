@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -30,4 +32,19 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 	})
+}
+
+func TestFlagsThatCannotBe(t *testing.T) {
+	for line, want := range map[string]string{
+		"logs --tail -5":              "--tail -5: allowed is 0 (all) or more",
+		"logs --since -5m":            "--since -5m0s: allowed is how long ago",
+		"systemd --install --remove":  "--install and --remove exclude each other",
+		"cert trust --print --remove": "--print and --remove exclude each other",
+	} {
+		var stdout, stderr bytes.Buffer
+		code := run(t.Context(), strings.Fields(line), strings.NewReader(""), &stdout, &stderr)
+		if code != exitUsage || !strings.Contains(stderr.String(), want) {
+			t.Errorf("%s: code %d, %q, want %q", line, code, stderr.String(), want)
+		}
+	}
 }

@@ -27,6 +27,9 @@ func newSystemdCmd(a *app) *cobra.Command {
 			"a line for root's crontab instead.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := onlyOne(cmd, "cron", "install", "remove"); err != nil {
+				return err
+			}
 			units, err := a.systemdUnits(opts)
 			if err != nil {
 				return err
@@ -51,7 +54,6 @@ func newSystemdCmd(a *app) *cobra.Command {
 	flags.BoolVar(&opts.cron, "cron", false, "print a line for root's crontab instead")
 	flags.BoolVar(&opts.install, "install", false, "write the units, enable them and start the timer")
 	flags.BoolVar(&opts.remove, "remove", false, "disable and remove the units; the stack goes on running")
-	cmd.MarkFlagsMutuallyExclusive("cron", "install", "remove")
 	flags.StringVar(&opts.root, "root", "/", "`DIR` of the system to change")
 	flags.StringVar(&opts.binary, "binary", "", "`FILE` that the units run (default this program)")
 	_ = flags.MarkHidden("root")   // for tests; MarkHidden fails only
