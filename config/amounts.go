@@ -43,7 +43,7 @@ func ParseSize(s string) (int64, error) {
 			continue
 		}
 		if n > math.MaxInt64/u.bytes {
-			return 0, fmt.Errorf("%q is not a size: it is too large to count", s)
+			return 0, fmt.Errorf("%q is too large: %s", s, sizeExample)
 		}
 		return n * u.bytes, nil
 	}
