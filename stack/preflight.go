@@ -130,6 +130,7 @@ func CheckPorts(ctx context.Context, d *Desired, o *Observed, p *Plan) error {
 		return false
 	}
 	var errs []error
+	said := map[string]bool{}
 	for _, op := range p.Operations {
 		var name string
 		switch a := op.Action.(type) {
@@ -145,8 +146,13 @@ func CheckPorts(ctx context.Context, d *Desired, o *Observed, p *Plan) error {
 				continue
 			}
 			for _, port := range w.Spec.Ports {
-				if !held(port) {
-					errs = append(errs, checkPort(ctx, d, w.Service, port))
+				if held(port) {
+					continue
+				}
+				// An address that is not this host's is one obstacle, however many ports it has.
+				if err := checkPort(ctx, d, w.Service, port); err != nil && !said[err.Error()] {
+					said[err.Error()] = true
+					errs = append(errs, err)
 				}
 			}
 		}
