@@ -177,6 +177,8 @@ func TestDisabledAccount(t *testing.T) {
 	t.Parallel()
 	s := shared(t)
 	user, password := s.account(t)
+	friend, friendPassword := s.account(t)
+	s.sieve(t, user, password, `require ["copy", "fileinto"]; redirect :copy "`+friend+`"; fileinto "Trash";`)
 	open := s.open(t, user, password)
 	s.mustRun(t, "account", "set", user, "--disable")
 	open.expectEnded(t)
@@ -188,6 +190,10 @@ func TestDisabledAccount(t *testing.T) {
 	s.expectLogins(t, user, password, true)
 	s.waitMail(t, user, password, "INBOX", direct)
 	s.waitMail(t, user, password, "INBOX", byAlias)
+	// Its script sent nothing on: INBOX says that it did not even run.
+	if n := s.count(t, friend, friendPassword, "INBOX"); n != 0 {
+		t.Errorf("%d letters were redirected by a disabled account", n)
+	}
 }
 
 // TestRemovedAccount: 550 from then on, its sessions end, and its mail is set

@@ -28,6 +28,21 @@ vacation :subject "`+subject+`" "I am at the sea.";`)
 }
 
 // TestRedirect: a redirect keeps the sender, who need not be hosted here.
+// A script chooses whom a notification is said to be from, not whom the server
+// says it is from.
+func TestNotifyHasItsOwnersSender(t *testing.T) {
+	t.Parallel()
+	s := shared(t)
+	ann, annPassword := s.account(t)
+	bob, bobPassword := s.account(t)
+	s.sieve(t, ann, annPassword, `require ["enotify"]; notify :from "ceo@bank.example" :message "notice" "mailto:`+bob+`";`)
+	s.deliver(t, stranger, ann)
+	letter := s.waitMail(t, bob, bobPassword, "INBOX", "notice")
+	if !strings.Contains(letter, "Return-Path: <"+ann+">") {
+		t.Errorf("the notification is\n%s", letter)
+	}
+}
+
 func TestRedirect(t *testing.T) {
 	t.Parallel()
 	s := shared(t)

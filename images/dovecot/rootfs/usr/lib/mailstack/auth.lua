@@ -215,7 +215,8 @@ local function follow(address)
 end
 
 -- auth_userdb_lookup finds the mailbox for LMTP, quota-status and doveadm (a
--- login brings it along). A disabled account still takes mail in. Nothing of
+-- login brings it along). A disabled account still takes mail in, all
+-- of it into INBOX. Nothing of
 -- this is cached: a removed account is gone with the next RCPT.
 function auth_userdb_lookup(request)
   local address = request.user
@@ -226,7 +227,7 @@ function auth_userdb_lookup(request)
     if request.protocol == "quota-status" then
       return follow(quote(address))
     end
-    return "SELECT address, quota_bytes FROM account WHERE address = " .. quote(address)
+    return "SELECT address, quota_bytes, enabled FROM account WHERE address = " .. quote(address)
   end)
   if rows == nil then
     return auth.USERDB_RESULT_INTERNAL_FAILURE, err
@@ -238,6 +239,11 @@ function auth_userdb_lookup(request)
   local fields = mailbox(account.address, account.quota_bytes, "")
   if account.address ~= address then
     fields.user = account.address
+  end
+  -- Who cannot sign in sends nothing, by Sieve neither: a redirect that a thief
+  -- left behind ends with the account.
+  if account.enabled == "0" then
+    fields.active_script = ".disabled"
   end
   return auth.USERDB_RESULT_OK, fields
 end
