@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"net"
+	"os"
 	"syscall"
 	"time"
 
@@ -54,6 +55,11 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 	}
 	if o.Database == "" {
 		o.Database = DefaultDatabase
+	}
+	// The directory belongs to the server, which may have been broken into: a
+	// link there must not lead this program, as root, to another socket.
+	if info, err := os.Lstat(o.Socket); err == nil && info.Mode().Type() != fs.ModeSocket {
+		return nil, fmt.Errorf("open database: %s is not a socket (%s)", o.Socket, info.Mode().Type())
 	}
 	config := mysql.NewConfig()
 	config.Net, config.Addr = "unix", o.Socket
