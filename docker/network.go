@@ -20,8 +20,17 @@ func (e *Engine) Networks(ctx context.Context, stackName string) ([]stack.Networ
 	return networks, nil
 }
 
-// Network finds a network by name or full ID.
+// Network finds a network by name or full ID. Of several with one name (see
+// networkID) it is the first: the engine itself would only call the name
+// ambiguous, for ever.
 func (e *Engine) Network(ctx context.Context, name string) (stack.Network, error) {
+	same, err := e.networksNamed(ctx, name)
+	if err != nil {
+		return stack.Network{}, e.fail("inspect network "+name, err)
+	}
+	if len(same) > 0 {
+		return same[0], nil
+	}
 	result, err := e.client.NetworkInspect(ctx, name, client.NetworkInspectOptions{})
 	if err != nil {
 		return stack.Network{}, e.fail("inspect network "+name, err)

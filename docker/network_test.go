@@ -6,7 +6,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/google/go-cmp/cmp"
+	"github.com/moby/moby/client"
 
 	"mailstack/docker"
 	"mailstack/stack"
@@ -56,5 +58,36 @@ func TestNetworks(t *testing.T) {
 		t.Errorf("network whose name is part of another's: %v", err)
 	} else if err := engine.RemoveNetwork(t.Context(), name[:len(name)-1]); err != nil {
 		t.Error(err)
+	}
+}
+
+// Engines up to 24 let two requests make two networks of one name, as an
+// interrupted run and the next one can.
+func TestTwoNetworksOfOneName(t *testing.T) {
+	engine := connect(t)
+	name := newNetwork(t, engine)
+	first, err := engine.Network(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Newer engines refuse the second, and then there is nothing to tell apart.
+	docker, err := client.New(client.FromEnv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer docker.Close()
+	created, err := docker.NetworkCreate(t.Context(), name, client.NetworkCreateOptions{Driver: "bridge", Labels: first.Labels})
+	if errdefs.IsConflict(err) {
+		return
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	found, err := engine.Network(t.Context(), name)
+	if err != nil || found.ID != first.ID && found.ID != created.ID {
+		t.Errorf("one of two: %+v, %v", found, err)
+	}
+	if err := engine.CreateNetwork(t.Context(), name, nil); !errors.Is(err, stack.ErrConflict) {
+		t.Errorf("a third: %v", err)
 	}
 }
