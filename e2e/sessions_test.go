@@ -186,6 +186,12 @@ func TestDisabledAccount(t *testing.T) {
 	domain := s.domain(t)
 	s.mustRun(t, "alias", "add", "@"+domain, user)
 	direct, byAlias := s.deliver(t, stranger, user), s.deliver(t, stranger, "anything@"+domain)
+	local, host, _ := strings.Cut(user, "@")
+	inbox := filepath.Join(s.layout().Content("vmail"), host, local, "Maildir", "new")
+	waitUntil(t, 30*time.Second, "both letters are stored", func() (bool, string) {
+		files, err := os.ReadDir(inbox)
+		return len(files) == 2, fmt.Sprintf("%d letters (%v)", len(files), err)
+	})
 	s.mustRun(t, "account", "set", user, "--enable")
 	s.expectLogins(t, user, password, true)
 	s.waitMail(t, user, password, "INBOX", direct)
