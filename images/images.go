@@ -41,7 +41,9 @@ import (
 	"slices"
 )
 
-//go:embed all:common all:dovecot all:mysql all:postfix
+// Whatever service has a directory here is embedded: a new one is not named.
+//
+//go:embed */Dockerfile all:*/rootfs all:*/config all:*/secret
 var embedded embed.FS
 
 const commonDir = "common"
