@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"math"
+	"slices"
 	"time"
 )
 
@@ -20,6 +21,7 @@ type Account struct {
 	QuotaBytes int64     `json:"quota_bytes"` // 0: none
 	Enabled    bool      `json:"enabled"`     // may log in and send; mail is taken in anyway
 	System     bool      `json:"system"`      // the stack's own
+	Moving     bool      `json:"moving"`      // being brought over from another host; see Move
 	Created    time.Time `json:"created"`     // UTC
 	Changed    time.Time `json:"changed"`     // UTC
 }
@@ -28,6 +30,7 @@ type Account struct {
 type NewAccount struct {
 	Address    Address // from ParseAccount
 	Hash       Secret  // {SCHEME}hash, from HashPassword or another mail host
+	AllowWeak  bool    // Hash may be a weak one, see WeakHash
 	QuotaBytes int64   // 0: none
 	Disabled   bool
 }
@@ -38,7 +41,7 @@ func (db *DB) AddAccount(ctx context.Context, n NewAccount) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(CheckHash(n.Hash), checkQuota(n.QuotaBytes)); err != nil {
+	if err := errors.Join(checkHash(n.Hash, n.AllowWeak), checkQuota(n.QuotaBytes)); err != nil {
 		return err
 	}
 	return db.write(ctx, "add account "+address.String(), func(tx *sql.Tx) error {
@@ -115,7 +118,7 @@ type AccountFilter struct {
 	Limit  int     // most to return; 0: all
 }
 
-const accountColumns = `address, localpart, domain, password, generation, quota_bytes, enabled, system_account, created, changed`
+const accountColumns = `address, localpart, domain, password, generation, quota_bytes, enabled, system_account, moving <> '', created, changed`
 
 // ListAccounts returns accounts by domain, then local part.
 func (db *DB) ListAccounts(ctx context.Context, f AccountFilter) ([]Account, error) {
@@ -174,7 +177,7 @@ func queryAccounts(ctx context.Context, db *sql.DB, query string, args ...any) (
 		var a Account
 		var local, hash string
 		if err := rows.Scan(&a.Address, &local, &a.Domain, &hash, &a.Generation, &a.QuotaBytes,
-			&a.Enabled, &a.System, &a.Created, &a.Changed); err != nil {
+			&a.Enabled, &a.System, &a.Moving, &a.Created, &a.Changed); err != nil {
 			return nil, err
 		}
 		a.Unicode = local + "@" + UnicodeDomain(a.Domain)
@@ -290,4 +293,18 @@ func (db *DB) Count(ctx context.Context) (c Counts, err error) {
 		(SELECT COUNT(DISTINCT address) FROM alias WHERE NOT system_alias)`).
 		Scan(&c.Domains, &c.Accounts, &c.Disabled, &c.Aliases)
 	return c, db.explain("count accounts", err)
+}
+
+// Unclaimed are those of the addresses that no account has, and none had that is
+// just being removed.
+func (db *DB) Unclaimed(ctx context.Context, addresses []string) ([]string, error) {
+	known, err := queryStrings(ctx, db.sql, "SELECT address FROM account UNION SELECT address FROM pending_end")
+	if err != nil {
+		return nil, db.explain("list accounts", err)
+	}
+	claimed := make(map[string]bool, len(known))
+	for _, address := range known {
+		claimed[address] = true
+	}
+	return slices.DeleteFunc(slices.Clone(addresses), func(a string) bool { return claimed[a] }), nil
 }

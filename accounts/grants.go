@@ -28,9 +28,11 @@ type serviceUser struct {
 	name   string
 	secret Secret
 	grants []grant
+	calls  []string // procedures
 }
 
-// users lists what each service may read: no more than its lookups need.
+// users lists what each service may read, and what it may call: no more than
+// its lookups need, and for Dovecot what makes a weak hash a strong one.
 // Postfix gets a view of the accounts because the password must stay out of its
 // reach, whatever happens to it; a grant on some columns of the table would not
 // keep it there (see the migration that makes the view).
@@ -40,12 +42,12 @@ func (db *DB) users(s Services) []serviceUser {
 			{"account", nil},
 			{"alias", []string{"address", "domain", "target"}},
 			{"domain", []string{"name"}},
-		}},
+		}, []string{"rehash"}},
 		{db.options.ServicePrefix + "postfix", s.Postfix, []grant{
 			{"postfix_account", nil},
 			{"alias", nil},
 			{"domain", []string{"name"}},
-		}},
+		}, nil},
 	}
 }
 
@@ -61,6 +63,9 @@ func (u serviceUser) rights(database string) []string {
 		for _, column := range g.columns {
 			list = append(list, "SELECT("+column+")"+object)
 		}
+	}
+	for _, procedure := range u.calls {
+		list = append(list, "EXECUTE ON PROCEDURE "+database+"."+procedure)
 	}
 	slices.Sort(list)
 	return list
@@ -263,6 +268,20 @@ func (db *DB) Grants(ctx context.Context) (problems []string, err error) {
 	}
 	server, err := db.serverProblems(ctx)
 	return append(problems, server...), db.explain("read database users", err)
+}
+
+// RightsProblems is Grants, with what is wrong with the services' own logins.
+func (db *DB) RightsProblems(ctx context.Context, services Services) (problems []string, err error) {
+	for _, user := range db.users(services) {
+		login, err := db.loginCurrent(ctx, user)
+		if err != nil {
+			return nil, db.explain("read database user", err)
+		}
+		if !login {
+			return []string{fmt.Sprintf("database user %s cannot log in with its secret and only with it", user.name)}, nil
+		}
+	}
+	return db.Grants(ctx)
 }
 
 // serverProblems looks for ways in that need no secret.

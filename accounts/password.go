@@ -2,6 +2,7 @@ package accounts
 
 import (
 	"crypto/rand"
+	"crypto/sha512"
 	"crypto/subtle"
 	"encoding/base64"
 	"fmt"
@@ -62,12 +63,49 @@ func HashPassword(password Secret) (Secret, error) {
 	if err := CheckPassword(password); err != nil {
 		return Secret{}, err
 	}
+	return hashPassword(password), nil
+}
+
+// HashExisting hashes a password that its owner has already, on another mail
+// host. It may be as short as that host let it be.
+func HashExisting(password Secret) (Secret, error) {
+	if n := len(password.Reveal()); n == 0 || n > MaxPasswordBytes {
+		return Secret{}, refuse(ErrInvalid, "", "a password has between 1 and %d octets, this one %d", MaxPasswordBytes, n)
+	}
+	return hashPassword(password), nil
+}
+
+func hashPassword(password Secret) Secret {
 	salt := make([]byte, argonSaltBytes)
 	_, _ = rand.Read(salt) // never fails: crypto/rand ends the program instead
 	key := argon2.IDKey([]byte(password.Reveal()), salt, argonPasses, argonMemoryKiB, argonLanes, argonKeyBytes)
 	b64 := base64.RawStdEncoding
 	return NewSecret(fmt.Sprintf("%s$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", schemeArgon2id, argon2.Version,
-		argonMemoryKiB, argonPasses, argonLanes, b64.EncodeToString(salt), b64.EncodeToString(key))), nil
+		argonMemoryKiB, argonPasses, argonLanes, b64.EncodeToString(salt), b64.EncodeToString(key)))
+}
+
+// schemeRandom is the scheme of hashRandom.
+const schemeRandom = "{SSHA512}"
+
+// hashRandom hashes a password of 100 random bits or more, which nobody finds by
+// trying: a hash that is slow would protect it no better, and the probe logs in
+// at every port at once.
+func hashRandom(password Secret) Secret {
+	salt := make([]byte, argonSaltBytes)
+	_, _ = rand.Read(salt) // never fails: crypto/rand ends the program instead
+	sum := sha512.Sum512(append([]byte(password.Reveal()), salt...))
+	return NewSecret(schemeRandom + base64.StdEncoding.EncodeToString(append(sum[:], salt...)))
+}
+
+// verifyRandom says whether hash is hashRandom's of password.
+func verifyRandom(password, hash Secret) bool {
+	encoded, found := strings.CutPrefix(hash.Reveal(), schemeRandom)
+	sum, err := base64.StdEncoding.DecodeString(encoded)
+	if !found || err != nil || len(sum) < sha512.Size {
+		return false
+	}
+	want := sha512.Sum512(append([]byte(password.Reveal()), sum[sha512.Size:]...))
+	return subtle.ConstantTimeCompare(want[:], sum[:sha512.Size]) == 1
 }
 
 // VerifyPassword says whether hash was made of password. It knows the hashes
@@ -103,15 +141,31 @@ var acceptedSchemes = map[string]bool{
 	"BLF-CRYPT": true, "SHA256-CRYPT": true, "SHA512-CRYPT": true, "ARGON2I": true, "ARGON2ID": true,
 }
 
+// weakSchemes are those that Dovecot 2.4 verifies only because it is told to
+// (auth_allow_weak_schemes): accounts have one on purpose, while they come from
+// another host, until their owner's next login (see the procedure rehash).
+var weakSchemes = map[string]bool{
+	"MD5-CRYPT": true, "DES-CRYPT": true, "MD5": true, "PLAIN-MD5": true, "LDAP-MD5": true, "SMD5": true,
+}
+
+// WeakHash says whether a hash is one that can be guessed in little time, and
+// that AllowWeak is for.
+func WeakHash(hash Secret) bool {
+	name, _, _ := strings.Cut(hashScheme(hash.Reveal()), ".")
+	return weakSchemes[name]
+}
+
 // CheckHash says why a hash from elsewhere cannot be used: it must be
 // {SCHEME}hash with a scheme that Dovecot verifies.
-func CheckHash(hash Secret) error {
+func CheckHash(hash Secret) error { return checkHash(hash, false) }
+
+func checkHash(hash Secret, allowWeak bool) error {
 	scheme := hashScheme(hash.Reveal())
 	name, _, _ := strings.Cut(scheme, ".")
 	switch {
 	case scheme == "":
 		return refuse(ErrInvalid, "", "the password hash does not begin with {SCHEME}")
-	case !acceptedSchemes[name]:
+	case !acceptedSchemes[name] && !(allowWeak && weakSchemes[name]):
 		return refuse(ErrInvalid, "the account needs a new password", "Dovecot does not verify passwords of scheme %s", scheme)
 	case len(hash.Reveal()) == len(scheme)+2:
 		return refuse(ErrInvalid, "", "the password hash is empty")

@@ -1,6 +1,9 @@
 package accounts
 
 import (
+	"bytes"
+	"crypto/sha512"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -29,6 +32,34 @@ func TestHashPassword(t *testing.T) {
 		t.Errorf("another password: %t, %v", ok, err)
 	}
 	if other, _ := HashPassword(password); other.Reveal() == hash.Reveal() {
+		t.Error("two hashes of one password are equal: no salt")
+	}
+}
+
+// The form of doveadm pw -s SSHA512: digest of password and salt, then the salt.
+func TestHashRandom(t *testing.T) {
+	password := NewSecret("KKPQ4KZZABSWC")
+	hash := hashRandom(password)
+	if err := CheckHash(hash); err != nil {
+		t.Error(err)
+	}
+	text, found := strings.CutPrefix(hash.Reveal(), "{SSHA512}")
+	raw, err := base64.StdEncoding.DecodeString(text)
+	if !found || err != nil || len(raw) != sha512.Size+argonSaltBytes {
+		t.Fatalf("hash %s: %v", hash.Reveal(), err)
+	}
+	if sum := sha512.Sum512(append([]byte(password.Reveal()), raw[sha512.Size:]...)); !bytes.Equal(sum[:], raw[:sha512.Size]) {
+		t.Error("the hash is not that of the password")
+	}
+	if !verifyRandom(password, hash) {
+		t.Error("the hash is not known again")
+	}
+	for _, other := range []string{"", "{SSHA512}", "{SSHA512}!", text, "{ARGON2ID}" + text, "{SSHA512}" + text[4:], "{SSHA512}" + "AAAA" + text[4:]} {
+		if verifyRandom(password, NewSecret(other)) {
+			t.Errorf("%s is taken for the password's hash", other)
+		}
+	}
+	if hashRandom(password).Reveal() == hash.Reveal() {
 		t.Error("two hashes of one password are equal: no salt")
 	}
 }

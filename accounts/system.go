@@ -25,6 +25,24 @@ type System struct {
 // ProbeAddress is the address of the probe's account.
 func (s System) ProbeAddress() string { return ProbeLocal + "@" + s.Hostname }
 
+// ProbeRecipient is the one form of that address at which mail for the account
+// is taken, so that nobody else's ever is: a sub-address of 128 bits that
+// nobody guesses. It holds the beginning of the password's digest, as the view
+// postfix_account does. Empty where the password is not known.
+func (s System) ProbeRecipient() string {
+	if s.ProbePassword.IsZero() {
+		return ""
+	}
+	return ProbeLocal + "+" + s.digest()[:32] + "@" + s.Hostname
+}
+
+// digest of the probe's password, in hexadecimal: the password is random, so
+// nobody finds it from that.
+func (s System) digest() string {
+	sum := sha256.Sum256([]byte(s.ProbePassword.Reveal()))
+	return hex.EncodeToString(sum[:])
+}
+
 // settings is what up last made of the configuration.
 type settings struct {
 	hostname, postmaster, probe string
@@ -40,11 +58,9 @@ func readSettings(ctx context.Context, db querier) (s settings, err error) {
 }
 
 // settings checks the input. A digest of the probe's password tells whether
-// it changed without the 25 ms that verifying its hash takes; the password is
-// random, so nobody finds it from the digest.
+// it changed without the 25 ms that verifying its hash takes.
 func (s System) settings() (settings, error) {
-	digest := sha256.Sum256([]byte(s.ProbePassword.Reveal()))
-	set := settings{probe: hex.EncodeToString(digest[:])}
+	set := settings{probe: s.digest()}
 	var errHost, errPostmaster, errProbe error
 	if set.hostname, errHost = ParseDomain(s.Hostname); errHost != nil {
 		errHost = fmt.Errorf("hostname: %w", errHost)
@@ -69,19 +85,20 @@ func (db *DB) SystemCurrent(ctx context.Context, s System) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	current, err := systemCurrent(ctx, db.sql, want)
+	current, err := systemCurrent(ctx, db.sql, s, want)
 	return current, db.explain("read the stack's own accounts", err)
 }
 
-func systemCurrent(ctx context.Context, db querier, want settings) (bool, error) {
+func systemCurrent(ctx context.Context, db querier, s System, want settings) (bool, error) {
 	have, err := readSettings(ctx, db)
 	if err != nil || have != want {
 		return false, err
 	}
 	var probes, others int
-	err = db.QueryRowContext(ctx, `SELECT COALESCE(SUM(address = ? AND enabled AND quota_bytes = 0), 0), COUNT(*)
-		FROM account WHERE system_account = 1`, ProbeLocal+"@"+want.hostname).Scan(&probes, &others)
-	if err != nil || probes != 1 || others != 1 {
+	var hash string
+	err = db.QueryRowContext(ctx, `SELECT COALESCE(SUM(address = ? AND enabled AND quota_bytes = 0), 0), COUNT(*), COALESCE(MAX(password), '')
+		FROM account WHERE system_account = 1`, ProbeLocal+"@"+want.hostname).Scan(&probes, &others, &hash)
+	if err != nil || probes != 1 || others != 1 || !verifyRandom(s.ProbePassword, NewSecret(hash)) {
 		return false, err
 	}
 	missing, extra, err := systemAliases(ctx, db, want, "")
@@ -100,12 +117,8 @@ func (db *DB) EnsureSystem(ctx context.Context, s System) (changed []string, err
 	if err != nil {
 		return nil, err
 	}
-	if current, err := systemCurrent(ctx, db.sql, want); err != nil || current {
+	if current, err := systemCurrent(ctx, db.sql, s, want); err != nil || current {
 		return nil, db.explain("read the stack's own accounts", err)
-	}
-	hash, err := HashPassword(s.ProbePassword) // outside of the lock: it takes its time
-	if err != nil {
-		return nil, err
 	}
 	err = db.write(ctx, "set up the stack's own accounts", func(tx *sql.Tx) error {
 		changed = nil
@@ -128,7 +141,7 @@ func (db *DB) EnsureSystem(ctx context.Context, s System) (changed []string, err
 		if err := writeSettings(ctx, tx, want); err != nil {
 			return err
 		}
-		probe, err := ensureProbe(ctx, tx, have, want, hash)
+		probe, err := ensureProbe(ctx, tx, have, want, s.ProbePassword)
 		changed = append(changed, probe...)
 		if err != nil {
 			return err
@@ -190,12 +203,13 @@ func removeOldProbes(ctx context.Context, tx *sql.Tx, probe string) error {
 	return err
 }
 
-func ensureProbe(ctx context.Context, tx *sql.Tx, have, want settings, hash Secret) (changed []string, err error) {
+func ensureProbe(ctx context.Context, tx *sql.Tx, have, want settings, password Secret) (changed []string, err error) {
 	address := Address{Local: ProbeLocal, Domain: want.hostname}
-	var enabled, system bool
-	var quota int64
-	err = tx.QueryRowContext(ctx, `SELECT enabled, quota_bytes, system_account FROM account WHERE address = ?`,
-		address.String()).Scan(&enabled, &quota, &system)
+	hash := hashRandom(password)
+	var asMade, system bool
+	var stored string
+	err = tx.QueryRowContext(ctx, `SELECT enabled AND quota_bytes = 0, password, system_account FROM account WHERE address = ?`,
+		address.String()).Scan(&asMade, &stored, &system)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return []string{"probe account " + address.String()}, insertAccount(ctx, tx, address, NewAccount{Hash: hash}, true)
@@ -204,7 +218,7 @@ func ensureProbe(ctx context.Context, tx *sql.Tx, have, want settings, hash Secr
 	case !system:
 		return nil, refuse(ErrExists, "remove it: mailstack account remove "+address.String(),
 			"the account %s is in the place of the probe's own", address)
-	case have.probe == want.probe && enabled && quota == 0:
+	case have.probe == want.probe && asMade && verifyRandom(password, NewSecret(stored)):
 		return nil, nil
 	}
 	_, err = tx.ExecContext(ctx, `UPDATE account SET password = ?, generation = generation + 1, enabled = 1, quota_bytes = 0,

@@ -50,6 +50,7 @@ func Run(t *testing.T, server accounts.Options) {
 		{"System", testSystem},
 		{"SystemHostnameMoves", testHostname},
 		{"Pending", testPending},
+		{"Move", testMove},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, newEnv(t, server)) })
 	}

@@ -194,6 +194,10 @@ func testPending(_ *testing.T, e *env) {
 	e.ok(e.db.SetPassword(e.ctx, addr("u@a.example"), hash))
 	e.ok(e.db.RemoveAccount(e.ctx, addr("v@a.example")))
 	want := []string{"u@a.example", "v@a.example"}
+	// The mail of v is still to be set aside.
+	unclaimed, err := e.db.Unclaimed(e.ctx, []string{"u@a.example", "v@a.example", "w@a.example"})
+	e.ok(err)
+	e.equal(unclaimed, []string{"w@a.example"})
 
 	broken := &sessions{err: errors.New("dovecot is away")}
 	if _, err := e.db.FinishPending(e.ctx, broken); !errors.Is(err, broken.err) {

@@ -1,6 +1,7 @@
 package accountstest
 
 import (
+	"database/sql"
 	"errors"
 	"path/filepath"
 	"slices"
@@ -78,7 +79,7 @@ func testNewer(_ *testing.T, e *env) {
 	if err := e.db.AddDomain(e.ctx, "x.example"); !errors.As(err, &newer) {
 		e.Fatalf("adding a domain gave %v", err)
 	}
-	e.equal(newer, "the database has schema version 9999, made by a newer mailstack; this one knows versions up to 2")
+	e.equal(newer, "the database has schema version 9999, made by a newer mailstack; this one knows versions up to 5")
 }
 
 // What a service's secret lets somebody do, tried with that secret.
@@ -101,7 +102,7 @@ func testServiceRights(_ *testing.T, e *env) {
 		e.ok(err)
 	}
 	for _, query := range []string{
-		"SELECT address, domain, generation, quota_bytes, enabled, system_account FROM postfix_account",
+		"SELECT address, domain, generation, quota_bytes, enabled, system_account, recipient FROM postfix_account",
 		"SELECT * FROM alias", "SELECT name FROM domain",
 	} {
 		_, err := postfix.ExecContext(e.ctx, query)
@@ -110,6 +111,7 @@ func testServiceRights(_ *testing.T, e *env) {
 	denied := []string{
 		"SELECT password FROM account", "SELECT * FROM account", "SELECT address FROM account WHERE password LIKE '{%'",
 		"SELECT address FROM account ORDER BY password", "SELECT address FROM account", "HANDLER account OPEN", "HANDLER postfix_account OPEN",
+		"CALL rehash('x', 'y', 'z')",
 	}
 	everyone := []string{
 		"INSERT INTO domain (name, created) VALUES ('a', NOW())", "UPDATE account SET enabled = 1", "DELETE FROM alias",
@@ -127,7 +129,29 @@ func testServiceRights(_ *testing.T, e *env) {
 			e.Errorf("dovecot: %s: got %v, want a refusal", query, err)
 		}
 	}
+	testRehash(e, dovecot)
 	testMendRights(e)
+}
+
+// Dovecot may make a weak hash a strong one, and change nothing else.
+func testRehash(e *env, dovecot *sql.DB) {
+	e.addDomains("weak.example")
+	e.addAccounts("strong@weak.example")
+	weak := accounts.NewSecret("{PLAIN-MD5}bff12d94a40e5f379eaa2c6c6a1f8a51")
+	e.ok(e.db.AddAccount(e.ctx, accounts.NewAccount{Address: addr("weak@weak.example"), Hash: weak, AllowWeak: true}))
+	rehash := func(address string, old accounts.Secret, new, want string) {
+		e.Helper()
+		_, err := dovecot.ExecContext(e.ctx, "CALL rehash(?, ?, ?)", address, old.Reveal(), new)
+		e.ok(err)
+		var got string
+		e.ok(e.root.QueryRowContext(e.ctx, "SELECT password FROM `"+e.options.Database+"`.account WHERE address = ?", address).Scan(&got))
+		e.equal(got, want)
+	}
+	const strong = "{SHA512-CRYPT}$6$salt$hash"
+	rehash("strong@weak.example", hash, strong, hash.Reveal())
+	rehash("weak@weak.example", hash, strong, weak.Reveal())
+	rehash("weak@weak.example", weak, "{PLAIN}known", weak.Reveal())
+	rehash("weak@weak.example", weak, strong, strong)
 }
 
 // Rights and secrets that are not as they should be are seen and mended.
@@ -140,7 +164,7 @@ func testMendRights(e *env) {
 		"GRANT USAGE ON *.* TO " + user + " WITH GRANT OPTION":            "GRANT OPTION",
 	} {
 		e.exec(statement)
-		problems, err := e.db.Grants(e.ctx)
+		problems, err := e.db.RightsProblems(e.ctx, services)
 		e.ok(err)
 		if !strings.Contains(strings.Join(problems, "\n"), seen) {
 			e.Errorf("after %s the problems are %q", statement, problems)
@@ -158,6 +182,9 @@ func testMendRights(e *env) {
 	applied, err := e.db.Migrate(e.ctx, renewed)
 	e.ok(err)
 	e.equal(applied, []string{"database user " + e.options.ServicePrefix + "postfix"})
+	problems, err := e.db.RightsProblems(e.ctx, services)
+	e.ok(err)
+	e.equal(problems, []string{"database user " + e.options.ServicePrefix + "postfix cannot log in with its secret and only with it"})
 	old := e.login(e.options.ServicePrefix+"postfix", postfixSecret, e.options.Database)
 	defer func() { _ = old.Close() }()
 	if err := old.PingContext(e.ctx); !isServerError(err) {

@@ -2,6 +2,7 @@ package accountstest
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"mailstack/accounts"
@@ -17,6 +18,7 @@ func testSystem(_ *testing.T, e *env) {
 	e.ok(err)
 	e.equal(len(changed), 4)
 	e.isCurrent(system)
+	e.probeRecipient(system)
 	boss := func(domain string) []string {
 		return []string{"abuse@" + domain + " -> boss@elsewhere.example", "postmaster@" + domain + " -> boss@elsewhere.example", "root@" + domain + " -> boss@elsewhere.example"}
 	}
@@ -78,6 +80,15 @@ func (e *env) isCurrent(s accounts.System) {
 	e.equal(changed, []string{})
 }
 
+// probeRecipient: Postfix sees the one address at which mail for the probe is
+// taken.
+func (e *env) probeRecipient(s accounts.System) {
+	e.Helper()
+	var recipient string
+	e.ok(e.root.QueryRowContext(e.ctx, "SELECT recipient FROM `"+e.options.Database+"`.postfix_account WHERE address = ?", s.ProbeAddress()).Scan(&recipient))
+	e.equal(recipient, s.ProbeRecipient())
+}
+
 func testHostname(_ *testing.T, e *env) {
 	e.migrated()
 	next := system
@@ -87,6 +98,7 @@ func testHostname(_ *testing.T, e *env) {
 	e.ok(err)
 	e.isCurrent(next)
 	e.equal(e.addresses(accounts.AccountFilter{System: true}), []string{next.ProbeAddress()})
+	e.probeRecipient(next)
 	all, err := e.db.ListDomains(e.ctx, true)
 	e.ok(err)
 	e.equal(len(all), 1)
@@ -100,6 +112,9 @@ func testHostname(_ *testing.T, e *env) {
 	e.addDomains("mx.example.net")
 	e.isCurrent(next)
 	e.addAccounts("me@mx.example.net")
+	var anyone int
+	e.ok(e.root.QueryRowContext(e.ctx, "SELECT COUNT(*) FROM `"+e.options.Database+"`.postfix_account WHERE recipient IS NULL").Scan(&anyone))
+	e.equal(anyone, 1)
 	e.refused(e.db.RemoveDomain(e.ctx, "mx.example.net"), accounts.ErrInUse, "me@")
 	_, err = e.db.EnsureSystem(e.ctx, system)
 	e.ok(err)
@@ -112,6 +127,16 @@ func testHostname(_ *testing.T, e *env) {
 	e.ok(e.db.RemoveDomain(e.ctx, "mx.example.net"))
 	e.isCurrent(next)
 	e.refused(e.db.RemoveDomain(e.ctx, "mx.example.net"), accounts.ErrNotFound)
+
+	// A hash that is slow is replaced (the probe logs in often), and so is one that
+	// somebody else put there.
+	for _, other := range []string{hash.Reveal(), "{SSHA512}" + strings.Repeat("A", 104) + "=="} {
+		e.exec("UPDATE `"+e.options.Database+"`.account SET password = ? WHERE system_account", other)
+		changed, err := e.db.EnsureSystem(e.ctx, next)
+		e.ok(err)
+		e.equal(changed, []string{"probe password"})
+		e.isCurrent(next)
+	}
 
 	// A new password of the probe is another generation.
 	again := next
