@@ -15,6 +15,7 @@ func (r *reading) agree() {
 	r.agreeNames()
 	r.agreePaths()
 	r.agreeRelay()
+	r.agreeTLS()
 }
 
 // ok says whether none of the keys has been refused.

@@ -52,6 +52,13 @@ func (s *setting) assign(field, value any) error {
 		return s.assignSize(field, value)
 	case *time.Duration:
 		return s.assignDuration(field, value)
+	case *bool:
+		on, ok := value.(bool)
+		if !ok {
+			return fmt.Errorf("%s is not a switch: allowed is true or false", describe(value))
+		}
+		*field = on
+		return nil
 	}
 	return fmt.Errorf("assign %s: no rule for a %T", s.key, field)
 }

@@ -98,11 +98,6 @@ type Relay struct {
 	PasswordFile string `toml:"password_file"` // absolute path; set exactly when User is
 }
 
-// TLS says where certificates come from.
-type TLS struct {
-	Mode string `toml:"mode"` // "self-signed"
-}
-
 // Images says what the images are built from.
 type Images struct {
 	Base   string `toml:"base"`   // image reference
@@ -120,7 +115,9 @@ type Limits struct {
 
 // Probe bounds `mailstack probe`.
 type Probe struct {
-	Timeout time.Duration `toml:"timeout"` // of the whole run
+	Timeout  time.Duration `toml:"timeout"`  // of the proof of up and maintain, all of it
+	Warning  []string      `toml:"warning"`  // RANGE or CHECK=RANGE, as --warning takes it; see Judge
+	Critical []string      `toml:"critical"` // as Warning
 }
 
 const (
@@ -150,7 +147,7 @@ func Default() Config {
 			ManageSieve: 4190,
 		},
 		Relay:  Relay{Port: 587},
-		TLS:    TLS{Mode: "self-signed"},
+		TLS:    defaultTLS(),
 		Images: Images{Base: "debian:trixie-slim"},
 		Limits: Limits{
 			MessageBytes:  50 * mib,
@@ -158,7 +155,7 @@ func Default() Config {
 			DovecotMemory: 1 * gib,
 			PostfixMemory: 512 * mib,
 		},
-		Probe: Probe{Timeout: 60 * time.Second},
+		Probe: Probe{Timeout: 60 * time.Second, Warning: []string{}, Critical: []string{}},
 	}
 }
 

@@ -76,10 +76,17 @@ func Active(path string) bool {
 	return problem != nil || len(doc.values) > 0
 }
 
+// Judge looks at the values of a key that only somebody else understands: each
+// string of a list. Its error says what is wrong and what is allowed.
+type Judge struct {
+	Key   string // "probe.warning"
+	Check func(value string) error
+}
+
 // Load reads a configuration; "" is the demonstration. An error that matches
 // *Problems tells everything that is wrong with the file; any other says why it
 // could not be read.
-func Load(path string) (*Config, error) {
+func Load(path string, judges ...Judge) (*Config, error) {
 	if path == "" {
 		c := Default()
 		return &c, nil
@@ -88,7 +95,7 @@ func Load(path string) (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	return Parse(path, data)
+	return Parse(path, data, judges...)
 }
 
 func read(path string) ([]byte, error) {
@@ -108,12 +115,12 @@ func read(path string) ([]byte, error) {
 }
 
 // Parse is Load for what the file at path holds, or will hold.
-func Parse(path string, data []byte) (*Config, error) {
+func Parse(path string, data []byte, judges ...Judge) (*Config, error) {
 	doc, problem := parseDocument(data)
 	if problem != nil {
 		return nil, &Problems{Path: path, List: []Problem{*problem}}
 	}
-	r := &reading{doc: doc, config: Default(), bad: map[string]bool{}}
+	r := &reading{doc: doc, config: Default(), judges: judges, bad: map[string]bool{}}
 	r.config.Path = path
 	r.unknown()
 	r.assign()
@@ -130,6 +137,7 @@ func Parse(path string, data []byte) (*Config, error) {
 type reading struct {
 	doc      *document
 	config   Config
+	judges   []Judge
 	problems Problems
 	bad      map[string]bool // keys whose value was refused: nothing more is said about them
 }
@@ -193,6 +201,21 @@ func (r *reading) assign() {
 		}
 		if err := s.assign(s.field(&r.config), value); err != nil {
 			r.refuse(s.key, err.Error())
+			continue
+		}
+		for _, j := range r.judges {
+			if list, ok := s.field(&r.config).(*[]string); ok && j.Key == s.key {
+				r.judge(j, *list)
+			}
+		}
+	}
+}
+
+// judge refuses what a judge refuses.
+func (r *reading) judge(j Judge, list []string) {
+	for _, text := range list {
+		if err := j.Check(text); err != nil {
+			r.refuse(j.Key, err.Error())
 		}
 	}
 }

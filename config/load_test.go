@@ -44,6 +44,27 @@ func TestBadFiles(t *testing.T) {
 	}
 }
 
+// What only somebody else can judge is refused in the same way, beside all else.
+func TestJudges(t *testing.T) {
+	refuse := Judge{"probe.warning", func(value string) error {
+		if value == "good" {
+			return nil
+		}
+		return errors.New(value + " is bad: allowed is good")
+	}}
+	_, err := Parse("mailstack.toml", []byte("[probe]\nwarning = [\"good\"]\ncritical = [\"anything\"]\n"), refuse)
+	if err != nil {
+		t.Errorf("what no judge refuses: %v", err)
+	}
+	_, err = Parse("mailstack.toml", []byte("name = \"?\"\n\n[probe]\nwarning = [\"good\", \"x\",\n  \"y\"]\n"), refuse)
+	want := `mailstack.toml:1: name: "?" is not a stack name: allowed are 1 to 32 small letters, digits and hyphens, no hyphen first
+mailstack.toml:4: probe.warning: x is bad: allowed is good
+mailstack.toml:4: probe.warning: y is bad: allowed is good`
+	if err == nil || err.Error() != want {
+		t.Errorf("got %v, want\n%s", err, want)
+	}
+}
+
 func TestGoodFiles(t *testing.T) {
 	addrs := func(texts ...string) (list []netip.Addr) {
 		for _, text := range texts {
@@ -78,6 +99,33 @@ func TestGoodFiles(t *testing.T) {
 			c.Listen.Addresses = addrs("127.0.0.1")
 			c.Listen.IMAP = 10143
 			c.Probe.Timeout = 90 * time.Second
+		},
+		"tls-files": func(c *Config) {
+			c.Name = "mailstack"
+			c.Hostname = "mail.example.org"
+			c.Postmaster = "me@example.org"
+			c.Data.Dir = "/var/lib/mailstack"
+			c.TLS.Mode = "files"
+			c.TLS.Names = []string{"autoconfig.example.org", "mta-sts.example.org"}
+			c.TLS.CertFile = "/etc/letsencrypt/live/mail.example.org/fullchain.pem"
+			c.TLS.KeyFile = "/etc/letsencrypt/live/mail.example.org/privkey.pem"
+			c.TLS.Extra = []string{"/etc/letsencrypt/live/mail.example.net"}
+		},
+		"tls-acme": func(c *Config) {
+			c.TLS.Mode = "acme"
+			c.TLS.Key, c.TLS.ReuseKey = "rsa", true
+			c.TLS.ACMEDirectory = "https://[::1]:14000/dir"
+			c.TLS.ACMETermsAgreed = true
+			c.TLS.ACMEEmail = "me@example.org"
+			c.TLS.ACMEChallenge = "dns-01"
+			c.TLS.ACMEHTTPAddress = "[::1]:80"
+			c.TLS.ACMEDNSProvider = "rfc2136"
+			c.TLS.ACMEDNSEnvFile = "/etc/mailstack/dns.env"
+			c.TLS.ACMEResolvers = []string{"192.0.2.53:53", "[2001:db8::53]:5353"}
+			c.TLS.ACMEProfile = "tlsserver"
+			c.TLS.ACMEEABKeyID = "kid-1"
+			c.TLS.ACMEEABHMACFile = "/etc/mailstack/eab"
+			c.TLS.ACMECAFile = "/etc/mailstack/pebble.pem"
 		},
 	} {
 		t.Run(file, func(t *testing.T) {

@@ -165,17 +165,6 @@ func checkRelayUser(s string) (string, error) {
 	return s, nil
 }
 
-func checkTLSMode(s string) (string, error) {
-	switch s {
-	case "self-signed":
-		return s, nil
-	case "acme", "files":
-		return "", fmt.Errorf(`%q is not available yet: allowed is "self-signed"`, s)
-	default:
-		return "", fmt.Errorf(`%q is not a mode: allowed is "self-signed" ("acme" and "files" are not available yet)`, s)
-	}
-}
-
 func ascii(s string) bool {
 	for i := range len(s) {
 		if s[i] >= 0x80 {

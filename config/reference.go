@@ -113,6 +113,8 @@ func format(field any) string {
 		return quote(formatSize(*v))
 	case *time.Duration:
 		return quote(formatDuration(*v))
+	case *bool:
+		return strconv.FormatBool(*v)
 	}
 	panic(fmt.Sprintf("no TOML for a %T", field)) // a test renders every setting
 }

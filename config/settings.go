@@ -1,6 +1,7 @@
 package config
 
 import (
+	"slices"
 	"strings"
 	"time"
 )
@@ -13,8 +14,8 @@ type setting struct {
 	note string // the words behind it on its line
 
 	// field returns where the value goes: a *string, *[]string,
-	// *[]netip.Addr, *uint16 (a port), *int64 (a size in bytes) or
-	// *time.Duration.
+	// *[]netip.Addr, *uint16 (a port), *int64 (a size in bytes),
+	// *time.Duration or *bool.
 	field func(*Config) any
 
 	// check returns each string in its canonical form, or why it is refused.
@@ -62,7 +63,10 @@ blocked. Without host, mail goes straight to the servers of its recipients.`,
 }
 
 // settings are in the order in which the reference shows them.
-var settings = []setting{
+var settings = slices.Concat(stackSettings, tlsSettings, furtherSettings)
+
+// stackSettings say what there is, up to the certificates.
+var stackSettings = []setting{
 	{
 		key: "name",
 		doc: `The stack's name. Its containers are <name>-mysql, <name>-dovecot and
@@ -171,14 +175,10 @@ path of a file that holds the password and that only its owner can read.`,
 		check:    checkPath,
 		optional: true,
 	},
-	{
-		key: "tls.mode",
-		doc: `Where certificates come from. "self-signed": a certificate authority of the
-stack's own, which the first "mailstack up" makes. "acme" (from a public one)
-and "files" (yours) are not available yet.`,
-		field: func(c *Config) any { return &c.TLS.Mode },
-		check: checkTLSMode,
-	},
+}
+
+// furtherSettings are those that few need to change.
+var furtherSettings = []setting{
 	{
 		key: "images.base",
 		doc: `The Debian 13 image that the services' images are built on. Where it is neither
@@ -222,7 +222,26 @@ is tried again included: "90s", "2m". "mailstack probe" has --timeout.`,
 		field: func(c *Config) any { return &c.Probe.Timeout },
 		min:   int64(5 * time.Second), max: int64(10 * time.Minute),
 	},
+	{
+		key: "probe.warning",
+		doc: `What raises an alert, in place of the checks' own limits: ranges as monitoring
+plugins write them. ["5", "queue=50", "disk=20:"] is for a check that takes more
+than 5 seconds, more than 50 messages that wait, less than 20 per cent of a disk
+that is free. cert is per cent of a certificate's life, containers are restarts,
+clock is seconds. "mailstack probe" has --list, which shows the checks, and
+--warning and --critical, which come first. The proof of "up" leaves times out.`,
+		field: func(c *Config) any { return &c.Probe.Warning },
+		check: anyText,
+	},
+	{
+		key:   "probe.critical",
+		field: func(c *Config) any { return &c.Probe.Critical },
+		check: anyText,
+	},
 }
+
+// anyText is the check of what a Judge has to look at.
+func anyText(text string) (string, error) { return text, nil }
 
 // portSetting is a listener, which may be off.
 func portSetting(name, note string, field func(*Config) any) setting {
