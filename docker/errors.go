@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/url"
 	"os"
+	"regexp"
 	"strings"
 	"syscall"
 
@@ -45,7 +47,7 @@ var (
 	errScheme    = errors.New("this kind of address is not supported")
 	errNoSocket  = errors.New("there is no such socket: Docker is not running or not installed")
 	errRefused   = errors.New("nobody listens on this socket: Docker is not running")
-	errNoRights  = errors.New("permission denied")
+	errNoRights  = fs.ErrPermission // "permission denied"
 	errNameInUse = errors.New("the name is in use")
 	errSilent    = fmt.Errorf("no answer within %s", connectTimeout)
 )
@@ -137,5 +139,12 @@ func reason(err error) string {
 	if errors.As(err, &request) && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)) {
 		err = request.Err
 	}
-	return strings.TrimPrefix(err.Error(), "Error response from daemon: ")
+	return withoutID(strings.TrimPrefix(err.Error(), "Error response from daemon: "))
 }
+
+// engineID is the engine's own number of a container or of its end of a network.
+var engineID = regexp.MustCompile(` \(?[0-9a-f]{64}\b\)?`)
+
+// withoutID takes the engine's numbers out of its words: they name nothing that
+// people know, and are longer than the rest.
+func withoutID(text string) string { return engineID.ReplaceAllString(text, "") }

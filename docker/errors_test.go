@@ -157,3 +157,16 @@ func TestPortErrorNamesTheAddress(t *testing.T) {
 		}
 	}
 }
+
+func TestEnginesNumbersAreLeftOut(t *testing.T) {
+	id := strings.Repeat("47fa73d0", 8)
+	for said, want := range map[string]string{
+		"Error response from daemon: Container " + id + " is not running":                         "Container is not running",
+		"on endpoint demo-dovecot (" + id + "): listen tcp 127.0.0.1:143: address already in use": "on endpoint demo-dovecot: listen tcp 127.0.0.1:143: address already in use",
+		"no such image: sha256:" + id: "no such image: sha256:" + id,
+	} {
+		if got := reason(errors.New(said)); got != want {
+			t.Errorf("%q is told as %q", said, got)
+		}
+	}
+}

@@ -100,7 +100,7 @@ func observed(in container.InspectResponse) stack.Container {
 	if s := in.State; s != nil {
 		out.State = string(s.Status)
 		out.ExitCode = s.ExitCode
-		out.Error = s.Error
+		out.Error = withoutID(s.Error)
 		out.OOMKilled = s.OOMKilled
 		out.StartedAt = parseTime(s.StartedAt)
 		out.HealthStatus, out.HealthOutput = observedHealth(s.Health)
