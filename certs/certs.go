@@ -2,9 +2,9 @@
 // stack serves.
 //
 // One function of one interface ([Source.Obtain]) is what differs between the
-// ways to get a certificate; when one is due, how it is written, installed and
-// compared with what a port serves is common to all of them. The only source so
-// far is a local CA ([LocalCA]).
+// ways to get a certificate: a local CA ([LocalCA]), files of the user's
+// ([Files]), or a public CA (package acme). When one is due, how it is written,
+// installed and compared with what a port serves is common to all of them.
 //
 // The package knows no configuration, no engine and no daemon: it is given a
 // directory, names and the time.
@@ -26,8 +26,9 @@ import (
 
 // Files in the directory of certificates, <data>/ca.
 const (
-	// ServerFile holds private key, leaf and chain in one file, so that one
-	// rename replaces them together. The key comes first: Postfix's
+	// ServerFile holds all that is served: private key, leaf and chain of each
+	// certificate in one file, so that one rename replaces them together. The
+	// key comes first: Postfix's
 	// smtpd_tls_chain_files wants each key directly before its chain, Dovecot
 	// and OpenSSL take any order.
 	// https://www.postfix.org/postconf.5.html#smtpd_tls_chain_files
@@ -35,9 +36,16 @@ const (
 	// AuthorityKeyFile holds the local CA's private key and its certificate, for
 	// the same reason.
 	AuthorityKeyFile = "ca.key"
-	// AuthorityFile is a copy of the local CA's certificate for people and
-	// programs to trust. It is derived from AuthorityKeyFile.
+	// AuthorityFile is a copy of the local CA's certificate, and of the next one's,
+	// for people and programs to trust. It is derived from the files of both.
 	AuthorityFile = "ca.pem"
+	// NextAuthorityFile holds the CA that will follow, as AuthorityKeyFile.
+	NextAuthorityFile = "ca-next.key"
+	// PendingFile is what ServerFile becomes as soon as it is proven to be served.
+	PendingFile = "pending.pem"
+	// NextKeyFile holds the private keys of the next certificates. They are made
+	// ahead of time, so that their TLSA records can be published first.
+	NextKeyFile = "next.key"
 )
 
 const (
@@ -48,6 +56,11 @@ const (
 	leafLife = 90 * 24 * time.Hour
 	// authorityYears is long because every device must be told of a new CA.
 	authorityYears = 10
+	// authorityAhead is how long before the CA's end the next one is made,
+	// authorityOverlap how long both are trusted before it signs. Devices that
+	// are looked after once a year are told in time.
+	authorityAhead   = 2 * 365 * 24 * time.Hour
+	authorityOverlap = 365 * 24 * time.Hour
 	// clockSkew is taken off the start of validity, for clients whose clock is
 	// slow.
 	clockSkew = time.Hour
@@ -71,6 +84,9 @@ func (n Names) list() []string {
 	}
 	return names
 }
+
+// List is every name in lower case, the host name first and each once.
+func (n Names) List() []string { return n.list() }
 
 // check reports every name that cannot be in a certificate.
 func (n Names) check() error {
@@ -122,22 +138,37 @@ type Source interface {
 	// Status looks, without changing anything, at what the source is made of.
 	// current is the leaf in use, or nil.
 	Status(names Names, current *x509.Certificate, now time.Time) SourceStatus
-	// Obtain gets a new key and chain. What it writes of its own it writes so
-	// that it can be killed at any point and called again.
-	Obtain(ctx context.Context, names Names, now time.Time) (Pair, error)
+	// Obtain gets a chain for each key, in their order; a source that has keys
+	// of its own (files) is given none and returns them with their chains. What
+	// it writes of its own it writes so that it can be killed at any point and
+	// called again: with the same keys, which the caller has written already.
+	Obtain(ctx context.Context, names Names, keys []crypto.Signer, now time.Time) ([]Pair, error)
 }
 
 // SourceStatus is what a source says of itself.
 type SourceStatus struct {
-	Mode string // the [tls] mode: "self-signed"
+	Mode string // the [tls] mode: "self-signed", "acme", "files"
 	// Authority is the CA that clients must trust, nil where there is none yet
 	// or where it is a public one.
 	Authority *Certificate
 	// Problems keep Obtain from working; a person must mend them.
 	Problems Problems
+	// NextAuthority is the CA that clients should trust too, as it will follow
+	// Authority; nil: none yet.
+	NextAuthority *Certificate
 	// Stale says why the current leaf must be replaced although its names and
 	// dates are right. Empty: it need not be.
 	Stale string
+	// RenewAt is when the source wants the current leaf renewed; zero: when a
+	// third of its life is left.
+	RenewAt time.Time
+	// Warnings are sentences about what works and could be better.
+	Warnings []string
+	// Own says that the source has keys and certificates of its own, which are
+	// taken as they are; Brought are those that there are now, empty where
+	// Problems keep them from being used.
+	Own     bool
+	Brought []Pair
 }
 
 // Certificate is what people and programs want to know of a certificate.

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -177,10 +178,7 @@ func (d *directory) write(name string, content []byte, mode fs.FileMode) (err er
 	if err != nil {
 		return fmt.Errorf("write %s: %w", d.file(name), err)
 	}
-	if err := unix.Renameat(int(d.f.Fd()), temporary, int(d.f.Fd()), name); err != nil {
-		return &fs.PathError{Op: "replace", Path: d.file(name), Err: err}
-	}
-	return d.sync()
+	return d.rename(temporary, name)
 }
 
 // writeOnce is write for a file that may have that content already.
@@ -198,6 +196,49 @@ func (d *directory) remove(name string) error {
 		return &fs.PathError{Op: "remove", Path: d.file(name), Err: err}
 	}
 	return d.sync()
+}
+
+// rename gives a file the name of another, in one step.
+func (d *directory) rename(from, to string) error {
+	if err := unix.Renameat(int(d.f.Fd()), from, int(d.f.Fd()), to); err != nil {
+		return &fs.PathError{Op: "rename", Path: d.file(from), Err: err}
+	}
+	return d.sync()
+}
+
+// holds says whether these files, each readable by us alone, are all there is.
+func (d *directory) holds(files []File) (bool, error) {
+	entries, err := os.ReadDir(d.path)
+	if err != nil {
+		return false, fmt.Errorf("read directory: %w", err)
+	}
+	if len(entries) != len(files) {
+		return false, nil
+	}
+	for _, f := range files {
+		content, err := d.read(f.Name, true)
+		if err != nil || !bytes.Equal(content, f.Content) {
+			return false, nil // written again, whatever is wrong with it
+		}
+	}
+	return true, nil
+}
+
+// keepOnly removes every other file.
+func (d *directory) keepOnly(files []File) error {
+	entries, err := os.ReadDir(d.path)
+	if err != nil {
+		return fmt.Errorf("read directory: %w", err)
+	}
+	for _, entry := range entries {
+		if slices.ContainsFunc(files, func(f File) bool { return f.Name == entry.Name() }) {
+			continue
+		}
+		if err := d.remove(entry.Name()); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (d *directory) sync() error {

@@ -1,6 +1,7 @@
 package certs
 
 import (
+	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -62,4 +63,26 @@ func outside(t *testing.T) map[string]x509.Certificate {
 		"one of the host":   {EmailAddresses: []string{"me@mail.example.org"}},
 		"a URI":             {URIs: []*url.URL{page}},
 	}
+}
+
+// local is a store with a CA of its own in it.
+func local(dir string, names Names) Store { return Store{Dir: dir, Source: LocalCA(dir), Names: names} }
+
+// renewIn renews as somebody does whom nothing keeps from serving the result.
+func renewIn(ctx context.Context, dir string, names Names, now time.Time, force bool) (State, error) {
+	return settled(ctx, local(dir, names), now, map[bool]Ask{true: Anyway}[force])
+}
+
+// settled renews and commits.
+func settled(ctx context.Context, s Store, now time.Time, ask Ask) (State, error) {
+	first, err := s.Renew(ctx, now, ask)
+	if err != nil {
+		return first, err
+	}
+	if err := s.Commit(); err != nil {
+		return first, err
+	}
+	state, err := s.Inspect(now)
+	state.Renewed = first.Renewed
+	return state, err
 }

@@ -12,52 +12,59 @@ import (
 )
 
 func TestInstall(t *testing.T) {
-	dir, state := renewed(t, example)
 	dst := t.TempDir()
-
+	files := []File{{"extra.pem", []byte("one")}, {"names", []byte("two")}}
 	for _, want := range []bool{true, false} {
-		if changed, err := Install(dst, state); err != nil || changed != want {
+		if changed, err := Install(dst, files); err != nil || changed != want {
 			t.Fatalf("Install = %v, %v; want %v", changed, err, want)
 		}
 	}
-	installed := filepath.Join(dst, ServerFile)
-	source, _ := os.ReadFile(state.File)
-	content, err := os.ReadFile(installed)
-	if err != nil || !bytes.Equal(source, content) {
-		t.Errorf("not the same file: %v", err)
+	if whole, err := Installed(dst, files); err != nil || !whole {
+		t.Errorf("Installed = %v, %v", whole, err)
 	}
-	if info, _ := os.Stat(installed); info.Mode().Perm() != 0o600 {
-		t.Errorf("mode %o", info.Mode().Perm())
+	for _, f := range files {
+		installed := filepath.Join(dst, f.Name)
+		if content, err := os.ReadFile(installed); err != nil || !bytes.Equal(content, f.Content) {
+			t.Errorf("%s: %q, %v", f.Name, content, err)
+		}
+		if info, _ := os.Stat(installed); info.Mode().Perm() != 0o600 {
+			t.Errorf("mode %o", info.Mode().Perm())
+		}
 	}
 
-	chmod(t, installed, 0o644)
-	if changed, err := Install(dst, state); err != nil || !changed {
+	chmod(t, filepath.Join(dst, "names"), 0o644)
+	if whole, err := Installed(dst, files); err != nil || whole {
+		t.Errorf("a file that others can read is fine: %v, %v", whole, err)
+	}
+	if changed, err := Install(dst, files); err != nil || !changed {
 		t.Errorf("a file that others can read was left: %v, %v", changed, err)
 	}
 
-	old := state
-	state = renew(t, dir, example, start, true)
-	if _, err := Install(dst, old); err == nil || !strings.Contains(err.Error(), "changed while it was being installed") {
-		t.Errorf("installed what the state does not describe: %v", err)
+	fewer := files[:1]
+	if whole, _ := Installed(dst, fewer); whole {
+		t.Error("one file too many is fine")
 	}
-	if changed, err := Install(dst, state); err != nil || !changed {
-		t.Errorf("Install = %v, %v", changed, err)
+	if err := Tidy(dst, fewer); err != nil {
+		t.Fatal(err)
+	}
+	if whole, err := Installed(dst, fewer); err != nil || !whole {
+		t.Errorf("not tidied: %v, %v", whole, err)
 	}
 }
 
 func TestInstallRefuses(t *testing.T) {
-	_, state := renewed(t, example)
-	if _, err := Install(t.TempDir(), State{}); err == nil {
-		t.Error("installed nothing")
-	}
-	if _, err := Install(filepath.Join(t.TempDir(), "missing"), state); !errors.Is(err, fs.ErrNotExist) {
+	files := []File{{ServerFile, []byte("new")}}
+	if _, err := Install(filepath.Join(t.TempDir(), "missing"), files); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("missing directory: %v", err)
+	}
+	if _, err := Install(t.TempDir(), []File{{"../" + ServerFile, nil}}); err == nil {
+		t.Error("left the directory")
 	}
 	link := filepath.Join(t.TempDir(), "link")
 	if err := os.Symlink(t.TempDir(), link); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Install(link, state); err == nil {
+	if _, err := Install(link, files); err == nil {
 		t.Error("a link was followed")
 	}
 
@@ -69,7 +76,7 @@ func TestInstallRefuses(t *testing.T) {
 	if err := os.Symlink(victim, filepath.Join(dst, ServerFile)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Install(dst, state); err != nil {
+	if _, err := Install(dst, files); err != nil {
 		t.Fatal(err)
 	}
 	if content, _ := os.ReadFile(victim); string(content) != "precious" {

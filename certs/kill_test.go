@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"mailstack/certs/certstest"
 )
 
 // renewForever makes the test program, started again by TestKilled, renew until
@@ -18,8 +20,15 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv(renewForever); dir != "" {
 		// Names that change each time make a new CA each time as well.
 		for round := 0; ; round++ {
-			names := Names{Hostname: string(rune('a'+round%26)) + ".example.org"}
-			if _, err := Renew(context.Background(), dir, names, start, true); err != nil {
+			s := local(dir, Names{Hostname: string(rune('a'+round%26)) + ".example.org"})
+			if round%3 > 0 { // comes and goes
+				s.Extra = []string{filepath.Join(filepath.Dir(dir), "extra.pem")}
+			}
+			_, err := s.Renew(context.Background(), start, Anyway)
+			if round%2 > 0 && err == nil { // else it stays pending
+				err = s.Commit()
+			}
+			if err != nil {
 				os.Stderr.WriteString(err.Error())
 				os.Exit(1)
 			}
@@ -32,7 +41,8 @@ func TestMain(m *testing.M) {
 // the next run must find whole files or none, and end well.
 func TestKilled(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "ca")
-	leftovers := 0
+	certstest.New(t, start).Write(t, filepath.Join(filepath.Dir(dir), "extra.pem"), "ecdsa", "mail.example.com")
+	leftovers, waiting := 0, 0
 	for round := range 30 {
 		child := exec.CommandContext(t.Context(), os.Args[0])
 		child.Env = append(os.Environ(), renewForever+"="+dir)
@@ -54,6 +64,8 @@ func TestKilled(t *testing.T) {
 		}
 		if state := inspect(t, dir, example, start); len(state.Problems) > 0 {
 			t.Fatalf("round %d left %v", round, state.Problems)
+		} else if state.Pending != nil {
+			waiting++
 		}
 		leftovers += len(temporaries(t, dir))
 		state := renew(t, dir, example, start, false)
@@ -64,7 +76,7 @@ func TestKilled(t *testing.T) {
 			t.Fatalf("round %d: not swept: %v", round, left)
 		}
 	}
-	t.Logf("%d temporary files were left behind and swept", leftovers)
+	t.Logf("%d temporary files were left behind and swept, %d certificates were pending", leftovers, waiting)
 }
 
 func temporaries(t *testing.T, dir string) []string {

@@ -64,7 +64,7 @@ func TestKeyForms(t *testing.T) {
 					}
 					continue
 				}
-				if len(complaints) > 0 || b.key == nil || !b.key.(interface{ Equal(crypto.PrivateKey) bool }).Equal(test.want) {
+				if len(complaints) > 0 || len(b.keys) != 1 || !b.keys[0].(interface{ Equal(crypto.PrivateKey) bool }).Equal(test.want) {
 					t.Errorf("not read: %v", complaints)
 				}
 			}

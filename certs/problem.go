@@ -40,8 +40,8 @@ func (p Problems) Hint() string {
 	return strings.Join(lines, "\n")
 }
 
-// err is p as an error, nil when there is no problem.
-func (p Problems) err() error {
+// Err is p as an error, nil when there is no problem.
+func (p Problems) Err() error {
 	if len(p) == 0 {
 		return nil
 	}

@@ -31,7 +31,7 @@ func renewed(t *testing.T, names Names) (string, State) {
 
 func renew(t *testing.T, dir string, names Names, now time.Time, force bool) State {
 	t.Helper()
-	state, err := Renew(t.Context(), dir, names, now, force)
+	state, err := renewIn(t.Context(), dir, names, now, force)
 	if err != nil {
 		t.Fatalf("Renew: %v", err)
 	}
@@ -40,7 +40,7 @@ func renew(t *testing.T, dir string, names Names, now time.Time, force bool) Sta
 
 func inspect(t *testing.T, dir string, names Names, now time.Time) State {
 	t.Helper()
-	state, err := Inspect(dir, names, now)
+	state, err := local(dir, names).Inspect(now)
 	if err != nil {
 		t.Fatalf("Inspect: %v", err)
 	}
@@ -77,7 +77,7 @@ func TestFirstRenewMakesAuthorityAndLeaf(t *testing.T) {
 	if state.Renewed != "there is no certificate yet" {
 		t.Errorf("Renewed = %q", state.Renewed)
 	}
-	for name, mode := range map[string]fs.FileMode{".": 0o700, ServerFile: 0o600, AuthorityKeyFile: 0o600, AuthorityFile: 0o644} {
+	for name, mode := range map[string]fs.FileMode{".": 0o700, ServerFile: 0o600, NextKeyFile: 0o600, AuthorityKeyFile: 0o600, AuthorityFile: 0o644} {
 		info, err := os.Stat(filepath.Join(dir, name))
 		if err != nil {
 			t.Fatal(err)
@@ -116,10 +116,10 @@ func TestFirstRenewMakesAuthorityAndLeaf(t *testing.T) {
 		}
 	}
 	content, _ := os.ReadFile(state.File)
-	if !bytes.HasPrefix(content, []byte("-----BEGIN PRIVATE KEY-----")) {
+	if !bytes.HasPrefix(content, []byte("# from self-signed\n-----BEGIN PRIVATE KEY-----")) {
 		t.Error("the key does not come before its chain")
 	}
-	if due, cause := state.Due(start); due || len(state.Problems) > 0 || !state.Usable(start) {
+	if due, cause := state.Due(); due || len(state.Problems) > 0 || !state.Usable(start) {
 		t.Errorf("fresh and yet due %v (%s), problems %v", due, cause, state.Problems)
 	}
 }
@@ -184,7 +184,7 @@ func TestDue(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			state := inspect(t, dir, test.names, test.now)
-			due, cause := state.Due(test.now)
+			due, cause := state.Due()
 			if due != (test.cause != "") || !strings.Contains(cause, test.cause) {
 				t.Errorf("Due = %v, %q; want %q", due, cause, test.cause)
 			}
@@ -303,7 +303,7 @@ func TestNamesThatCannotBe(t *testing.T) {
 		"192.0.2.1", "2001:db8::1", "-a.example.org", "a..b", "müller.example.org", "*.example.org", "a b",
 		strings.Repeat("a", 64) + ".org", strings.Repeat("a.", 127) + "org",
 	}}
-	_, err := Renew(t.Context(), filepath.Join(t.TempDir(), "ca"), names, start, false)
+	_, err := renewIn(t.Context(), filepath.Join(t.TempDir(), "ca"), names, start, false)
 	if err == nil {
 		t.Fatal("no error")
 	}
@@ -333,7 +333,7 @@ func TestRenewIsBoundedAndAlone(t *testing.T) {
 	if err := d.lock(); err != nil {
 		t.Fatal(err)
 	}
-	_, err = Renew(t.Context(), dir, example, start, true)
+	_, err = renewIn(t.Context(), dir, example, start, true)
 	var problem Problem
 	if !errors.As(err, &problem) || !strings.Contains(problem.Text, "another run") {
 		t.Errorf("a second run: %v", err)
@@ -343,7 +343,7 @@ func TestRenewIsBoundedAndAlone(t *testing.T) {
 	before := snapshot(t, dir)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := Renew(ctx, dir, example, start, true); !errors.Is(err, context.Canceled) {
+	if _, err := renewIn(ctx, dir, example, start, true); !errors.Is(err, context.Canceled) {
 		t.Errorf("a cancelled run: %v", err)
 	}
 	if after := snapshot(t, dir); !slices.Equal(before, after) {

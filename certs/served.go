@@ -22,11 +22,32 @@ const (
 	StartSieve StartTLS = "sieve" // ManageSieve, RFC 5804 2.2
 )
 
-// Served fetches the certificate that addr ("192.0.2.1:993") serves for a name,
-// without judging it. ctx bounds everything: it must have a deadline, or a
+// Asked is what a client asks a server for.
+type Asked struct {
+	Name string // sent as SNI; empty: none
+	// Kind is the only kind of key that the client takes, "ecdsa" or "rsa"; with
+	// any other, or none, it takes what it is given.
+	Kind string
+}
+
+// suites are those of TLS 1.2 that go with a kind of key. TLS 1.3's go with any,
+// so a client that wants one kind speaks TLS 1.2.
+var suites = map[string][]uint16{
+	"ecdsa": {
+		tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+		tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+	},
+	"rsa": {
+		tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+		tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+	},
+}
+
+// Served fetches the certificate that addr ("192.0.2.1:993") serves a client that
+// asks so, without judging it. ctx bounds everything: it must have a deadline, or a
 // server that says nothing is waited for as long as ctx lives.
-func Served(ctx context.Context, addr string, start StartTLS, serverName string) (Certificate, error) {
-	cert, err := served(ctx, addr, start, serverName)
+func Served(ctx context.Context, addr string, start StartTLS, ask Asked) (Certificate, error) {
+	cert, err := served(ctx, addr, start, ask)
 	if err != nil {
 		if ctx.Err() != nil {
 			err = context.Cause(ctx) // a connection closed by ctx says only that
@@ -36,7 +57,7 @@ func Served(ctx context.Context, addr string, start StartTLS, serverName string)
 	return cert, nil
 }
 
-func served(ctx context.Context, addr string, start StartTLS, serverName string) (Certificate, error) {
+func served(ctx context.Context, addr string, start StartTLS, ask Asked) (Certificate, error) {
 	var dialer net.Dialer
 	conn, err := dialer.DialContext(ctx, "tcp", addr)
 	if err != nil {
@@ -55,7 +76,11 @@ func served(ctx context.Context, addr string, start StartTLS, serverName string)
 		}
 	}
 	// The certificate is looked at, nothing is sent under its protection.
-	secured := tls.Client(conn, &tls.Config{ServerName: serverName, InsecureSkipVerify: true})
+	settings := &tls.Config{ServerName: ask.Name, InsecureSkipVerify: true}
+	if settings.CipherSuites = suites[ask.Kind]; settings.CipherSuites != nil {
+		settings.MaxVersion = tls.VersionTLS12
+	}
+	secured := tls.Client(conn, settings)
 	if err := secured.HandshakeContext(ctx); err != nil {
 		return Certificate{}, err
 	}

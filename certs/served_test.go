@@ -66,7 +66,7 @@ func TestServed(t *testing.T) {
 		t.Run("start "+string(start), func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 			defer cancel()
-			got, err := Served(ctx, server(t, dialogue, config), start, "mail.example.org")
+			got, err := Served(ctx, server(t, dialogue, config), start, Asked{Name: "mail.example.org"})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -94,7 +94,7 @@ func TestServedFails(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 			defer cancel()
 			addr := server(t, test.dialogue, nil)
-			_, err := Served(ctx, addr, test.start, "mail.example.org")
+			_, err := Served(ctx, addr, test.start, Asked{Name: "mail.example.org"})
 			if err == nil || !strings.Contains(err.Error(), test.text) || !strings.Contains(err.Error(), addr) {
 				t.Errorf("error %v, want %q", err, test.text)
 			}
@@ -115,7 +115,7 @@ func TestServedIsBounded(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 			defer cancel()
-			if _, err := Served(ctx, server(t, test.dialogue, nil), test.start, "x"); !errors.Is(err, context.DeadlineExceeded) {
+			if _, err := Served(ctx, server(t, test.dialogue, nil), test.start, Asked{Name: "x"}); !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("error %v", err)
 			}
 		})

@@ -1,124 +1,84 @@
 package certs
 
 import (
-	"crypto/x509"
+	"crypto"
 	"errors"
 	"fmt"
 	"io/fs"
 	"math"
-	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
 	"time"
 )
 
-// State is what there is of a certificate on disk.
+// State is what there is of certificates on disk.
 type State struct {
-	Mode string `json:"mode"` // the [tls] mode it comes from
-	File string `json:"file"` // the file with key and chain, there or not
-	// Leaf is the certificate in File, nil where there is none that can be used.
+	Mode string `json:"mode"` // the [tls] mode they come from
+	File string `json:"file"` // the file with keys and chains, there or not
+	// Leaf is the certificate in File, nil where there is none that can be used;
+	// Twin is the same for the same names with another kind of key, nil where
+	// there is none.
 	Leaf *Certificate `json:"certificate"`
-	// Authority is the local CA, nil where there is none.
-	Authority *Certificate `json:"authority"`
+	Twin *Certificate `json:"twin,omitempty"`
+	// Extra are the certificates for further names.
+	Extra []ExtraState `json:"extra,omitempty"`
+	// StandIn says that Leaf is one of our own, for an authority elsewhere.
+	StandIn bool `json:"stand_in,omitempty"`
+	// Pending was made after Leaf, and not yet proven to be served.
+	Pending *Certificate `json:"pending,omitempty"`
+	// Keys are those of Leaf and Twin; NextKeys those that may follow them.
+	Keys     []Pin `json:"keys"`
+	NextKeys []Pin `json:"next_keys"`
+	// Authority is the local CA, nil where there is none; NextAuthority the one
+	// that will follow it, nil while there is none.
+	Authority     *Certificate `json:"authority"`
+	NextAuthority *Certificate `json:"next_authority,omitempty"`
 	// Problems is everything wrong with the files.
 	Problems Problems `json:"problems,omitempty"`
-	// Renewed is why Renew made the certificate, "" where it left it alone.
+	// Warnings are sentences about what works and could be better.
+	Warnings []string `json:"warnings,omitempty"`
+	// Renewed is why Renew changed something, "" where it left all alone.
 	Renewed string `json:"renewed,omitempty"`
 
-	wanted  Names
-	leafBad Problems // those of Problems that a renewal mends
-	blocked Problems // those that it does not
-	stale   string
+	due     string
+	refused Problems
 }
 
-// Inspect reads what a local CA has in dir. The error is about the names alone:
-// whatever is wrong with the files is in State.Problems.
-func Inspect(dir string, names Names, now time.Time) (State, error) {
-	return InspectFrom(LocalCA(dir), dir, names, now)
+// ExtraState is a certificate for further names.
+type ExtraState struct {
+	File        string      `json:"file"`  // where the configuration has it
+	Names       []string    `json:"names"` // that it is served for
+	Certificate Certificate `json:"certificate"`
 }
 
-// InspectFrom is Inspect for any source.
-func InspectFrom(source Source, dir string, names Names, now time.Time) (State, error) {
-	if err := names.check(); err != nil {
-		return State{}, err
-	}
-	state := State{File: filepath.Join(dir, ServerFile), wanted: names}
-	leaf, problems := readLeaf(dir)
-	if leaf != nil {
-		description := describe(leaf)
-		state.Leaf = &description
-	}
-	status := source.Status(names, leaf, now)
-	state.Mode, state.Authority, state.stale = status.Mode, status.Authority, status.Stale
-	state.leafBad, state.blocked = problems, status.Problems
-	state.Problems = slices.Clone(status.Problems)
-	for _, problem := range problems {
-		if !slices.Contains(state.Problems, problem) { // both look at the directory
-			state.Problems = append(state.Problems, problem)
-		}
-	}
-	return state, nil
+// Pin is the digest of a public key, what a TLSA record "3 1 1" holds.
+type Pin struct {
+	Kind   string `json:"kind"`   // of the key: "ecdsa", "rsa", "ed25519"
+	SHA256 string `json:"sha256"` // of its SubjectPublicKeyInfo, lower-case hexadecimal
 }
 
-// content is the file of the certificate, provided it still is that one.
-func (s State) content() ([]byte, error) {
-	d, err := openDirectory(filepath.Dir(s.File))
-	if err != nil {
-		return nil, err
+// served fills in what a set holds.
+func (s *State) served(set *Set) {
+	leaf := set.Main[0].Leaf()
+	s.Leaf = &leaf
+	if len(set.Main) > 1 {
+		twin := set.Main[1].Leaf()
+		s.Twin = &twin
 	}
-	defer d.close()
-	leaf, content, problems := readServer(d)
-	if err := problems.err(); err != nil {
-		return nil, err
+	for _, pair := range set.Main {
+		s.Keys = append(s.Keys, newPin(pair.Key.Public()))
 	}
-	if leaf == nil || fingerprint(leaf) != s.Leaf.Fingerprint {
-		return nil, Problem{s.File, "changed while it was being installed", "Run the command again."}
+	for _, e := range set.Extra {
+		s.Extra = append(s.Extra, ExtraState{File: e.File, Names: e.Names, Certificate: e.Leaf()})
 	}
-	return content, nil
 }
 
-const leafAdvice = "`mailstack cert renew` makes a new one."
-
-// readLeaf reads the leaf in a directory's ServerFile; nil, nil where there is
-// no such file.
-func readLeaf(dir string) (*x509.Certificate, Problems) {
-	d, err := openDirectory(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+// addNext notes a key that may be served next and is not served already.
+func (s *State) addNext(public crypto.PublicKey) {
+	if p := newPin(public); !slices.Contains(s.Keys, p) && !slices.Contains(s.NextKeys, p) {
+		s.NextKeys = append(s.NextKeys, p)
 	}
-	if err != nil {
-		return nil, Problems{asProblem(dir, err, "")}
-	}
-	defer d.close()
-	leaf, _, problems := readServer(d)
-	return leaf, problems
-}
-
-func readServer(d *directory) (*x509.Certificate, []byte, Problems) {
-	content, err := d.read(ServerFile, true)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil, nil
-	}
-	file := d.file(ServerFile)
-	if err != nil {
-		return nil, nil, Problems{asProblem(file, err, leafAdvice)}
-	}
-	b, complaints := parseBundle(content)
-	if len(complaints) == 0 {
-		switch {
-		case b.key == nil:
-			complaints = append(complaints, "holds no private key")
-		case len(b.certs) == 0:
-			complaints = append(complaints, "holds no certificate")
-		case !matches(b.key, b.certs[0]):
-			complaints = append(complaints, "holds a private key that is not the one of its certificate")
-		}
-	}
-	if len(complaints) > 0 {
-		return nil, nil, problemsOf(file, complaints, leafAdvice)
-	}
-	return b.certs[0], content, nil
 }
 
 // problemsOf makes one problem of each complaint about a file.
@@ -151,39 +111,48 @@ func asProblem(file string, err error, advice string) Problem {
 	return Problem{file, "cannot be read: " + reason.Error(), advice}
 }
 
-// Due says whether the certificate must be made anew, and why. A third of its
-// life is what the big ACME CA advises to leave, see
-// https://letsencrypt.org/docs/integration-guide/ ("When to Renew").
-func (s State) Due(now time.Time) (due bool, cause string) {
+// Due says whether something must be made or served anew, and why.
+func (s State) Due() (due bool, cause string) { return s.due != "", s.due }
+
+// Refused is what keeps something from being renewed until a person mends it,
+// nil where nothing does. What is served stays.
+func (s State) Refused() error { return s.refused.Err() }
+
+// due says why a certificate must be made anew for its time or its names. A
+// third of its life is what the big ACME CA advises to leave, see
+// https://letsencrypt.org/docs/integration-guide/ ("When to Renew"). A source
+// that knows a better time is believed until half of that third is gone.
+func due(leaf Certificate, wanted Names, status SourceStatus, now time.Time) string {
+	stale := status.Stale
+	left, life := leaf.NotAfter.Sub(now), leaf.NotAfter.Sub(leaf.NotBefore)
+	names := namesChanged(leaf, wanted)
 	switch {
-	case len(s.leafBad) > 0:
-		return true, s.leafBad.Error()
-	case s.Leaf == nil:
-		return true, "there is no certificate yet"
-	case now.After(s.Leaf.NotAfter):
-		return true, "the certificate ended on " + s.Leaf.NotAfter.Format(time.DateOnly)
-	case now.Before(s.Leaf.NotBefore):
-		return true, "the certificate begins on " + s.Leaf.NotBefore.Format(time.DateTime) + " UTC, after this host's clock"
-	case s.namesChanged() != "":
-		return true, s.namesChanged()
-	case s.stale != "":
-		return true, s.stale
-	case 3*s.Left(now) < s.life():
-		return true, fmt.Sprintf("less than a third of its life is left (%d days)", s.Days(now))
+	case now.After(leaf.NotAfter):
+		return "the certificate ended on " + leaf.NotAfter.Format(time.DateOnly)
+	case now.Before(leaf.NotBefore):
+		return "the certificate begins on " + leaf.NotBefore.Format(time.DateTime) + " UTC, after this host's clock"
+	case names != "" && stale != "": // most often: the CA cannot sign for the new names
+		return names + "; " + stale
+	case names != "":
+		return names
+	case stale != "":
+		return stale
+	case 3*left < life && (6*left < life || !now.Before(status.RenewAt)):
+		return fmt.Sprintf("less than a third of its life is left (%d days)", int(math.Floor(left.Hours()/24)))
 	}
-	return false, ""
+	return ""
 }
 
 // namesChanged compares the names wanted with those in the certificate.
-func (s State) namesChanged() string {
-	wanted := s.wanted.list()
+func namesChanged(leaf Certificate, names Names) string {
+	wanted := names.list()
 	var changes []string
 	for _, name := range wanted {
-		if !slices.Contains(s.Leaf.Names, name) {
+		if !slices.Contains(leaf.Names, name) {
 			changes = append(changes, name+" added")
 		}
 	}
-	for _, name := range s.Leaf.Names {
+	for _, name := range leaf.Names {
 		if !slices.Contains(wanted, name) {
 			changes = append(changes, name+" removed")
 		}
@@ -191,11 +160,7 @@ func (s State) namesChanged() string {
 	if len(changes) == 0 {
 		return ""
 	}
-	cause := "its names changed: " + strings.Join(changes, ", ")
-	if s.stale != "" { // most often: the CA cannot sign for the new names
-		cause += "; " + s.stale
-	}
-	return cause
+	return "its names changed: " + strings.Join(changes, ", ")
 }
 
 // Usable says whether the certificate can be served: it is there, whole, and
@@ -203,8 +168,6 @@ func (s State) namesChanged() string {
 func (s State) Usable(now time.Time) bool {
 	return s.Leaf != nil && !now.Before(s.Leaf.NotBefore) && !now.After(s.Leaf.NotAfter)
 }
-
-func (s State) life() time.Duration { return s.Leaf.NotAfter.Sub(s.Leaf.NotBefore) }
 
 // Left is how long the certificate is still valid; negative after its end, 0
 // where there is none.
@@ -222,26 +185,12 @@ func (s State) Days(now time.Time) int {
 
 // Share is Left as a share of the whole life, within 0 and 1.
 func (s State) Share(now time.Time) float64 {
-	if s.Leaf == nil || s.life() <= 0 {
+	if s.Leaf == nil {
 		return 0
 	}
-	return min(1, max(0, float64(s.Left(now))/float64(s.life())))
-}
-
-// AuthorityPEM is the certificate of the local CA in dir, for a trust store. It
-// matches fs.ErrNotExist before the first Renew.
-func AuthorityPEM(dir string) ([]byte, error) {
-	d, err := openDirectory(dir)
-	if err != nil {
-		return nil, fmt.Errorf("read the CA's certificate: %w", err)
+	life := s.Leaf.NotAfter.Sub(s.Leaf.NotBefore)
+	if life <= 0 {
+		return 0
 	}
-	defer d.close()
-	if _, err := d.read(AuthorityFile, false); errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("read the CA's certificate: %w", err)
-	}
-	certificates, complaints := readCertificates(d, AuthorityFile)
-	if len(complaints) > 0 {
-		return nil, problemsOf(d.file(AuthorityFile), complaints, "`mailstack up` writes it again.")
-	}
-	return encodeCertificate(certificates[0]), nil
+	return min(1, max(0, float64(s.Left(now))/float64(life)))
 }

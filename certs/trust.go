@@ -3,6 +3,7 @@ package certs
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -38,27 +39,42 @@ func (t TrustStore) directory() string {
 // name ends in .crt: update-ca-certificates takes no other.
 func (t TrustStore) name() string { return "mailstack-" + t.Stack + ".crt" }
 
-// Add makes the system trust a CA. A CA that an earlier Add of the same stack
-// put there is replaced; a file that is not ours is refused.
-func (t TrustStore) Add(ctx context.Context, authority []byte) (Change, error) {
+// nextName is for the CA that will follow: a file of the store can hold one
+// certificate only. It cannot be another stack's name: those have no dot.
+func (t TrustStore) nextName() string { return "mailstack-" + t.Stack + ".next.crt" }
+
+// Add makes the system trust the CAs of a stack, the content of AuthorityFile. A
+// CA that an earlier Add of the same stack put there is replaced; a file that is
+// not ours is refused.
+func (t TrustStore) Add(ctx context.Context, authorities []byte) (Change, error) {
+	b, complaints := parseBundle(authorities)
+	if len(complaints) > 0 || len(b.certs) == 0 || len(b.certs) > 2 {
+		return Change{}, fmt.Errorf("add the CA: %d certificates, %v", len(b.certs), complaints)
+	}
 	d, err := t.open()
 	if err != nil {
 		return Change{}, err
 	}
 	defer d.close()
-	old, err := t.present(d, authority)
-	if err != nil {
-		return Change{}, err
-	}
-	if old == nil || !bytes.Equal(old, authority) {
-		if err := d.write(t.name(), authority, 0o644); err != nil {
+	changed, replaced, listed := false, false, true
+	for i, name := range []string{t.name(), t.nextName()} {
+		var authority []byte
+		if i < len(b.certs) {
+			authority = encodeCertificates(b.certs[i])
+			listed = listed && t.listed(authority)
+		}
+		old, err := t.put(d, name, authority)
+		if err != nil {
 			return Change{}, fmt.Errorf("add the CA: %w", err)
 		}
-	} else if t.listed(authority) {
+		changed = changed || !bytes.Equal(old, authority)
+		replaced = replaced || old != nil
+	}
+	if !changed && listed {
 		return Change{File: t.File()}, nil
 	}
 	// An exchanged file of the same name keeps its old hash link without --fresh.
-	return t.update(ctx, old != nil)
+	return t.update(ctx, replaced)
 }
 
 // Remove undoes Add.
@@ -68,14 +84,29 @@ func (t TrustStore) Remove(ctx context.Context) (Change, error) {
 		return Change{}, err
 	}
 	defer d.close()
-	old, err := t.present(d, nil)
-	if err != nil || old == nil {
-		return Change{File: t.File()}, err
+	removed := false
+	for _, name := range []string{t.name(), t.nextName()} {
+		old, err := t.put(d, name, nil)
+		if err != nil {
+			return Change{}, fmt.Errorf("remove the CA: %w", err)
+		}
+		removed = removed || old != nil
 	}
-	if err := d.remove(t.name()); err != nil {
-		return Change{}, fmt.Errorf("remove the CA: %w", err)
+	if !removed {
+		return Change{File: t.File()}, nil
 	}
 	return t.update(ctx, true) // --fresh: links to files that are gone stay otherwise
+}
+
+// put makes a file of the store hold a CA, or none, and returns what it held.
+func (t TrustStore) put(d *directory, name string, authority []byte) (old []byte, err error) {
+	if old, err = t.present(d, name, authority); err != nil || bytes.Equal(old, authority) {
+		return old, err
+	}
+	if authority == nil {
+		return old, d.remove(name)
+	}
+	return old, d.write(name, authority, 0o644)
 }
 
 // open opens the store's directory. Debian lets the group staff write to it, so
@@ -94,21 +125,21 @@ func (t TrustStore) open() (*directory, error) {
 
 // present reads the file that is there, nil where there is none. It must be ours:
 // the same as expected, or a CA that we made.
-func (t TrustStore) present(d *directory, expected []byte) ([]byte, error) {
-	content, err := d.read(t.name(), false)
+func (t TrustStore) present(d *directory, name string, expected []byte) ([]byte, error) {
+	content, err := d.read(name, false)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	const advice = "Move it out of the way: mailstack did not put it there."
 	if err != nil {
-		return nil, asProblem(t.File(), err, advice)
+		return nil, asProblem(d.file(name), err, advice)
 	}
 	if bytes.Equal(content, expected) {
 		return content, nil
 	}
 	b, complaints := parseBundle(content)
 	if len(complaints) > 0 || len(b.certs) != 1 || !slices.Contains(b.certs[0].Subject.Organization, organization) {
-		return nil, Problem{t.File(), "is not a CA that mailstack made", advice}
+		return nil, Problem{d.file(name), "is not a CA that mailstack made", advice}
 	}
 	return content, nil
 }
@@ -145,4 +176,28 @@ func quoted(output string) string {
 	}
 	lines := strings.Split(output, "\n")
 	return ": " + lines[len(lines)-1]
+}
+
+// AuthorityPEM is the certificate of the local CA in dir, and that of the one
+// that follows it, for a trust store. It matches fs.ErrNotExist before the first
+// Renew.
+func AuthorityPEM(dir string) ([]byte, error) {
+	certificates, err := authorityCertificates(dir)
+	return encodeCertificates(certificates...), err
+}
+
+func authorityCertificates(dir string) ([]*x509.Certificate, error) {
+	d, err := openDirectory(dir)
+	if err != nil {
+		return nil, fmt.Errorf("read the CA's certificate: %w", err)
+	}
+	defer d.close()
+	if _, err := d.read(AuthorityFile, false); errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("read the CA's certificate: %w", err)
+	}
+	certificates, complaints := readCertificates(d, AuthorityFile)
+	if len(complaints) > 0 {
+		return nil, problemsOf(d.file(AuthorityFile), complaints, "`mailstack up` writes it again.")
+	}
+	return certificates, nil
 }
