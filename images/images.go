@@ -17,6 +17,7 @@
 //	common/rootfs/…        copied into every image
 //	<service>/config/*     templates, mounted at /run/mailstack/config
 //	<service>/secret/*     templates, mounted at /run/mailstack/secret
+//	<service>/tls/*        templates, mounted at /run/mailstack/tls
 //
 // The build context, as a Dockerfile sees it:
 //
@@ -43,7 +44,7 @@ import (
 
 // Whatever service has a directory here is embedded: a new one is not named.
 //
-//go:embed */Dockerfile all:*/rootfs all:*/config all:*/secret
+//go:embed */Dockerfile all:*/rootfs all:*/config all:*/secret all:*/tls
 var embedded embed.FS
 
 const commonDir = "common"

@@ -91,7 +91,7 @@ func newFile(service, name string, data []byte) File {
 	return f
 }
 
-func renderFile(name string, v Values) ([]byte, error) {
+func renderFile(name string, v any) ([]byte, error) {
 	source, err := embedded.ReadFile(name)
 	if err != nil {
 		return nil, err
@@ -114,6 +114,7 @@ var quoting = template.FuncMap{
 	"maincf":  quoteMainCf,
 	"postfix": quotePostfix,
 	"plain":   quotePlain,
+	"sni":     quoteSNI,
 }
 
 // quoteDovecot makes a double-quoted string of Dovecot 2.4's configuration.

@@ -34,6 +34,9 @@ local REST_SECONDS <const> = 1
 local SLOTS <const> = 4
 local SLOTS_FILE <const> = "/run/mailstack-hashing"
 
+-- The reason in the log of what an account has to wait for.
+local MOVING <const> = "the account is being moved here"
+
 local auth = dovecot.auth
 local password
 local rest_until = 0
@@ -93,6 +96,9 @@ local function query(build)
       return nil, problem
     end
     local found = {}
+    if type(cursor) == "number" then -- rows that a statement changed
+      return found
+    end
     local row = cursor:fetch({}, "a")
     while row do
       found[#found + 1] = row
@@ -150,6 +156,41 @@ local function verify(request, hash, given)
   return verified, problem
 end
 
+-- Schemes that can be guessed in little time; accounts that came from another
+-- host may have one until their owner logs in.
+local WEAK <const> = {
+  ["MD5-CRYPT"] = true, ["DES-CRYPT"] = true, ["MD5"] = true, ["PLAIN-MD5"] = true, ["LDAP-MD5"] = true, ["SMD5"] = true,
+}
+
+-- strengthen gives an account with a weak hash a strong one of the password that
+-- was just verified. That it cannot be done now is no reason to refuse a login.
+local function strengthen(request, address, weak, given)
+  local name = weak:match("^{([%w-]+)[.%w]*}")
+  if name == nil or not WEAK[name:upper()] then
+    return
+  end
+  local salt, alphabet = {}, "./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+  local random = io.open("/dev/urandom", "rb")
+  if random == nil then
+    return request:log_error("make a salt: /dev/urandom cannot be opened")
+  end
+  for i = 1, 16 do
+    local at = random:read(1):byte() % #alphabet + 1
+    salt[i] = alphabet:sub(at, at)
+  end
+  random:close()
+  local strong = require("posix.unistd").crypt(given, "$6$rounds=20000$" .. table.concat(salt))
+  local rows, err = nil, "crypt(3) does not know SHA512-CRYPT"
+  if strong ~= nil and strong:sub(1, 3) == "$6$" then
+    rows, err = query(function(quote)
+      return "CALL rehash(" .. quote(address) .. ", " .. quote(weak) .. ", " .. quote("{SHA512-CRYPT}" .. strong) .. ")"
+    end)
+  end
+  if rows == nil then
+    request:log_error("make the hash a strong one: " .. tostring(err))
+  end
+end
+
 -- The protocol is part of the key because Postfix gets another user name than
 -- the rest. The address comes first: "doveadm auth cache flush" compares it.
 function auth_passdb_get_cache_key()
@@ -165,7 +206,7 @@ function auth_password_verify(request, given)
     return auth.PASSDB_RESULT_USER_UNKNOWN, "no such account"
   end
   local rows, err = query(function(quote)
-    return "SELECT password, generation, quota_bytes, enabled FROM account WHERE address = " .. quote(address)
+    return "SELECT password, generation, quota_bytes, enabled, moving FROM account WHERE address = " .. quote(address)
   end)
   if rows == nil then
     return auth.PASSDB_RESULT_INTERNAL_FAILURE, err
@@ -173,6 +214,14 @@ function auth_password_verify(request, given)
   local account = rows[1]
   if account == nil or account.password == nil then
     return auth.PASSDB_RESULT_USER_UNKNOWN, "no such account"
+  end
+  -- The mail of an account that is being brought over from another host is only
+  -- a copy yet. Its owner has to wait; the move itself has a password of its own.
+  if account.moving ~= "" then
+    if verify(request, account.moving, given) ~= 1 then
+      return auth.PASSDB_RESULT_INTERNAL_FAILURE, MOVING
+    end
+    return auth.PASSDB_RESULT_OK, mailbox(address, account.quota_bytes, "userdb_")
   end
   local verified, problem = verify(request, account.password, given)
   if verified < 0 or (problem or ""):find("^Unknown scheme") then
@@ -186,6 +235,7 @@ function auth_password_verify(request, given)
   if account.enabled ~= "1" then
     return auth.PASSDB_RESULT_USER_DISABLED, "account is disabled"
   end
+  strengthen(request, address, account.password, given)
   if request.protocol == "smtp" then
     -- The generation grows with every change of the account. Postfix compares
     -- it at each message and ends a submission session that is out of date.
@@ -211,7 +261,7 @@ local function follow(address)
     "COLLATE utf8mb4_bin, depth + 1 " ..
     "FROM hop WHERE depth < 8 AND hop.address <> '' " ..
     "AND NOT EXISTS (SELECT 1 FROM account WHERE account.address = hop.address)) " ..
-    "SELECT account.address, account.quota_bytes FROM hop JOIN account ON account.address = hop.address LIMIT 1"
+    "SELECT account.address, account.quota_bytes, account.moving FROM hop JOIN account ON account.address = hop.address LIMIT 1"
 end
 
 -- auth_userdb_lookup finds the mailbox for LMTP, quota-status and doveadm (a
@@ -227,7 +277,7 @@ function auth_userdb_lookup(request)
     if request.protocol == "quota-status" then
       return follow(quote(address))
     end
-    return "SELECT address, quota_bytes, enabled FROM account WHERE address = " .. quote(address)
+    return "SELECT address, quota_bytes, enabled, moving FROM account WHERE address = " .. quote(address)
   end)
   if rows == nil then
     return auth.USERDB_RESULT_INTERNAL_FAILURE, err
@@ -235,6 +285,10 @@ function auth_userdb_lookup(request)
   local account = rows[1]
   if account == nil or split(account.address) == nil then
     return auth.USERDB_RESULT_USER_UNKNOWN, "no such account"
+  end
+  -- Mail waits for the end of a move where it is, at its sender's or in the queue.
+  if account.moving ~= "" and request.protocol ~= "doveadm" then
+    return auth.USERDB_RESULT_INTERNAL_FAILURE, MOVING
   end
   local fields = mailbox(account.address, account.quota_bytes, "")
   if account.address ~= address then
