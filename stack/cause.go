@@ -57,18 +57,22 @@ func attached(c Container, network string) bool {
 	return on
 }
 
-func whyStart(c Container) string {
-	why := "is " + c.State
+func whyStart(c Container) string { return "is " + c.Condition() }
+
+// Condition is the state of a container, and why it is in it: "exited with
+// status 137, out of memory".
+func (c Container) Condition() string {
+	is := c.State
 	if c.State != "running" && c.ExitCode != 0 {
-		why += fmt.Sprintf(" with status %d", c.ExitCode)
+		is += fmt.Sprintf(" with status %d", c.ExitCode)
 	}
 	if c.OOMKilled {
-		why += ", out of memory"
+		is += ", out of memory"
 	}
 	if c.Error != "" {
-		why += ": " + c.Error
+		is += ": " + c.Error
 	}
-	return why
+	return is
 }
 
 // readable says whether a part is kept as people read it, not as a hash, so

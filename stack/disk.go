@@ -11,6 +11,15 @@ type DiskFree struct {
 	FreeShare  float64  `json:"free_share"` // 0 to 1
 }
 
+// FreeBytes is the room on the file system that a path is on.
+func FreeBytes(path string) (int64, error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(path, &st); err != nil {
+		return 0, err
+	}
+	return int64(st.Bavail) * st.Bsize, nil
+}
+
 // Disks looks at the file systems of the data volumes, each once. Socket
 // directories take no room and are left out.
 func Disks(l Layout, g *Graph) []DiskFree {

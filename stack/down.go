@@ -79,7 +79,7 @@ func Purge(l Layout, volumes []VolumeWanted, id string) error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	for _, name := range []string{"run", "secrets", "ca", "stack-id.pending", "stack-id", "lock"} {
+	for _, name := range []string{"run", "secrets", "ca", "stack-id.pending", "stack-id", "migrate.lock", "lock"} {
 		if err := os.RemoveAll(filepath.Join(l.Dir, name)); err != nil {
 			return fmt.Errorf("purge data directory: %w", err)
 		}
@@ -102,7 +102,7 @@ func purgeVolume(l Layout, name, id string) error {
 	}
 	if state.belongsTo(id) || state.Renamed {
 		// The mark goes last: an interrupted purge can be repeated.
-		for _, n := range []string{contentName(name), MarkName} {
+		for _, n := range []string{contentName(name), migrationDir, MarkName} {
 			if err := os.RemoveAll(filepath.Join(state.Path, n)); err != nil {
 				return err
 			}

@@ -62,3 +62,5 @@ func (l Layout) SecretFile(name string) string { return filepath.Join(l.Dir, "se
 func (l Layout) IDFile() string { return filepath.Join(l.Dir, "stack-id") }
 
 func (l Layout) lockFile() string { return filepath.Join(l.Dir, "lock") }
+
+func (l Layout) migrationLock() string { return filepath.Join(l.Dir, "migrate.lock") }

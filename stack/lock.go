@@ -34,7 +34,17 @@ func Lock(l Layout, what string, now time.Time) (unlock func(), err error) {
 	if err := claimDir(l); err != nil {
 		return nil, fmt.Errorf("make data directory: %w", err)
 	}
-	path := l.lockFile()
+	return lockFile(l.lockFile(), what, now)
+}
+
+// LockMigration is a lock of its own for what brings another host's mail over:
+// it takes hours, and the stack is maintained meanwhile. The stack's directory
+// must be there.
+func LockMigration(l Layout, now time.Time) (unlock func(), err error) {
+	return lockFile(l.migrationLock(), "migrate", now)
+}
+
+func lockFile(path, what string, now time.Time) (unlock func(), err error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("lock stack: %w", err)

@@ -3,6 +3,7 @@ package stack
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -55,4 +56,31 @@ func RetireMailbox(l Layout, address string, now time.Time) (movedTo string, err
 		return "", fmt.Errorf("move mail of %s aside: %w", address, err)
 	}
 	return filepath.Join(l.Content("vmail"), removedDir, name), nil
+}
+
+// Mailboxes are the addresses of the mailboxes in the mail store, sorted. No
+// link in it is followed.
+func Mailboxes(l Layout) ([]string, error) {
+	root := l.Content("vmail")
+	domains, err := os.ReadDir(root)
+	if err != nil {
+		return nil, fmt.Errorf("read mail store: %w", err)
+	}
+	var all []string
+	for _, domain := range domains {
+		if !domain.IsDir() || strings.HasPrefix(domain.Name(), ".") {
+			continue
+		}
+		homes, err := os.ReadDir(filepath.Join(root, domain.Name()))
+		if err != nil {
+			return nil, fmt.Errorf("read mail store: %w", err)
+		}
+		for _, home := range homes {
+			info, err := os.Lstat(filepath.Join(root, domain.Name(), home.Name(), "Maildir"))
+			if home.IsDir() && err == nil && info.IsDir() {
+				all = append(all, home.Name()+"@"+domain.Name())
+			}
+		}
+	}
+	return all, nil
 }

@@ -122,9 +122,12 @@ const (
 // decide who owns the mail.
 const (
 	uidMySQL   = 5301
-	uidVmail   = 5302
+	uidVmail   = UIDVmail
 	uidPostfix = 5305
 )
+
+// UIDVmail owns all mail; its group has the same number.
+const UIDVmail = 5302
 
 // ContainerName is the container of a service.
 func ContainerName(stack, service string) string { return stack + "-" + service }

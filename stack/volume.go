@@ -92,6 +92,25 @@ func observeVolume(l Layout, name, id string) VolumeState {
 	return v
 }
 
+// migrationDir is where a migration keeps what it copies, beside the content of
+// the mail volume (see package migrate).
+const migrationDir = "migrate"
+
+// CheckVolume says why a volume of this name is not one of the stack with this
+// id, whole and with its mark; nil: it is.
+func CheckVolume(l Layout, name, id string) error {
+	v := observeVolume(l, name, id)
+	switch {
+	case v.Complete(id):
+		return nil
+	case v.Problem != nil:
+		return v.Problem
+	case v.Mark == nil:
+		return fmt.Errorf("%s carries no mark: is its disk mounted?", v.Path)
+	}
+	return fmt.Errorf("%s is not volume %s of this stack", v.Path, name)
+}
+
 // isLeftover says whether a name was made by an interrupted initialisation of
 // the stack with this id. Another stack's may be under way.
 func isLeftover(name, content, id string) bool {

@@ -2,6 +2,7 @@ package stack
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -283,5 +284,24 @@ func TestRetireMailbox(t *testing.T) {
 	}
 	if _, err := os.Lstat(filepath.Join(elsewhere, "me/Maildir/new/1")); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestMailboxes(t *testing.T) {
+	l := Layout{Dir: t.TempDir()}
+	tree(t, l.Content("vmail"), map[string]string{
+		"b.example/me/Maildir/new/1": "mail", "a.example/me/Maildir/new/1": "mail", "a.example/ann/Maildir/cur/1": "mail",
+		".removed/old@a.example.20251122T170000Z/Maildir/new/1": "mail", "a.example/empty/sieve/x": "no mail", "file": "no domain",
+	})
+	elsewhere := t.TempDir()
+	tree(t, elsewhere, map[string]string{"me/Maildir/new/1": "mail"})
+	must(t, os.Symlink(elsewhere, filepath.Join(l.Content("vmail"), "c.example")))
+	must(t, os.Symlink(filepath.Join(elsewhere, "me"), filepath.Join(l.Content("vmail"), "a.example", "link")))
+	all, err := Mailboxes(l)
+	if want := "ann@a.example me@a.example me@b.example"; err != nil || strings.Join(all, " ") != want {
+		t.Errorf("mailboxes %v, %v, want %s", all, err, want)
+	}
+	if _, err := Mailboxes(Layout{Dir: filepath.Join(elsewhere, "gone")}); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a store that is not there: %v", err)
 	}
 }
