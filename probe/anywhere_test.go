@@ -156,6 +156,12 @@ func TestChanges(t *testing.T) {
 	if !strings.HasPrefix(b.String(), want) || !strings.Contains(b.String(), "✓ queue  ok, was new\n") || !strings.Contains(b.String(), "? gone   unknown, was ok\n    no longer checked\n") || strings.Contains(b.String(), "pop3") {
 		t.Errorf("%s", b.String())
 	}
+	b.Reset()
+	down := newReport("x", []Result{newResult("imap", failf(KindRefused, ""), nil, 0), newResult("pop3", failf(KindRefused, ""), nil, 0)}, 0)
+	must(t, WriteChanges(&b, Changes(Report{}, down), TextOptions{}))
+	if n := strings.Count(b.String(), "hint: "); n != 1 {
+		t.Errorf("the same hint %d times:\n%s", n, b.String())
+	}
 	if len(Changes(now, now)) != 0 {
 		t.Error("a report differs from itself")
 	}

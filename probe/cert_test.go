@@ -109,3 +109,19 @@ func TestCertificateByPortNumber(t *testing.T) {
 		t.Errorf("skipping cert.993 leaves %v", got)
 	}
 }
+
+// TestAnotherCertificateThanOnDisk is nothing that people who log in notice: the
+// checks of certificates find it, and no other one.
+func TestAnotherCertificateThanOnDisk(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	target := w.start(allKeys...)
+	target.Fingerprint = strings.Repeat("AB", 32)
+	for _, c := range run(t, target, Options{Timeout: 20 * time.Second, Slow: time.Minute, Late: time.Minute}).Checks {
+		if strings.HasPrefix(c.Name, "cert.") {
+			wantFailure(t, c, KindCertificate, "")
+		} else if c.Status != OK {
+			t.Errorf("%s: %s", c.Name, c.Reason)
+		}
+	}
+}

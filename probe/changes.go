@@ -43,16 +43,19 @@ func Changes(before, now Report) []Change {
 func WriteChanges(w io.Writer, changes []Change, o TextOptions) error {
 	b := bufio.NewWriter(w)
 	width := 0
-	for _, c := range changes {
+	results := make([]Result, len(changes))
+	for i, c := range changes {
 		width = max(width, utf8.RuneCountInString(c.Now.Name))
+		results[i] = c.Now
 	}
-	for _, c := range changes {
+	hints := hintsOf(results)
+	for i, c := range changes {
 		fmt.Fprintf(b, "%s %-*s  %s, was %s\n", o.mark(c.Now.Status), width, c.Now.Name, c.Now.Status, c.Was)
 		if c.Now.Reason != "" {
 			fmt.Fprintf(b, "    %s\n", c.Now.Reason)
 		}
-		if c.Now.Hint != "" {
-			fmt.Fprintf(b, "    hint: %s\n", c.Now.Hint)
+		if hints[i] != "" {
+			fmt.Fprintf(b, "    hint: %s\n", hints[i])
 		}
 	}
 	return b.Flush()

@@ -26,7 +26,7 @@ func makeTable() []entry {
 		})
 	}
 	refusal := func(name, about string, run Func, keys ...string) {
-		all = append(all, entry{Check{Name: "refusal." + name, About: about, Run: run, first: true}, needs(keys...)})
+		all = append(all, entry{Check{Name: "refusal." + name, About: about, Run: run, first: name != "smtp"}, needs(keys...)})
 	}
 	refusal("imap", "a wrong password, and a login before TLS, are refused by IMAP", refuseIMAP, "imap", "imaps")
 	refusal("pop3", "a wrong password, and a login before TLS, are refused by POP3", refusePOP3, "pop3", "pop3s")
@@ -76,6 +76,10 @@ var facts = []entry{
 	{
 		Check{Name: "disk", About: "the room that is left for data", Run: checkDisk},
 		func(t *Target) bool { return t.Disks != nil },
+	},
+	{
+		Check{Name: "mailboxes", About: "every mailbox in the mail store has its account", Run: checkMailboxes},
+		func(t *Target) bool { return t.Mailboxes != nil },
 	},
 	{
 		Check{Name: "containers", About: "every container runs, is healthy, and has not been restarted lately", Run: checkContainers},

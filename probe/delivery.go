@@ -20,6 +20,14 @@ type delivery struct {
 	marker marker
 	ack    string // what the server said when it took the message
 	copies int    // the most that were seen at once
+
+	doubt  time.Time        // when to ask the queue for the first time
+	before chan queueAnswer // what it said then
+}
+
+type queueAnswer struct {
+	QueuedMessage
+	err error
 }
 
 // checkDelivery makes the check of a message to the account itself. keys are
@@ -30,7 +38,7 @@ func checkDelivery(check string, login bool, keys ...string) Func {
 		if err := t.needAccount(); err != nil {
 			return err
 		}
-		d := &delivery{t: t, by: t, to: t.User, login: login, tr: tr, check: check}
+		d := &delivery{t: t, by: t, to: t.recipient(), login: login, tr: tr, check: check}
 		return d.run(ctx, t.firstOn(keys...))
 	}
 }
@@ -44,6 +52,10 @@ func checkElsewhere(ctx context.Context, t *Target, tr *Trace) error {
 	d := &delivery{t: t.Elsewhere.Mailbox, by: t, to: t.Elsewhere.Address, login: true, tr: tr, check: elsewhereCheck}
 	return d.run(ctx, t.firstOn("submissions", "submission"))
 }
+
+// maxRest is kept from the wait for a message, for what comes after it: to begin
+// a command in a container takes a busy host a second.
+const maxRest = 3 * time.Second
 
 // run sends by a listener, and follows the message if it can be looked for.
 func (d *delivery) run(ctx context.Context, key string) error {
@@ -61,9 +73,11 @@ func (d *delivery) run(ctx context.Context, key string) error {
 		d.tr.note("accepted; whether it arrives at " + d.to + " cannot be looked at from here")
 		return nil
 	}
-	// The last part of the time belongs to the removal.
-	look, cancel := context.WithDeadline(ctx, deadline.Add(-min(time.Second, time.Until(deadline)/4)))
+	// The last part of the time belongs to a look into the queue and the removal.
+	wait := time.Until(deadline) - min(maxRest, time.Until(deadline)/4)
+	look, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
+	d.doubt = time.Now().Add(wait / 2)
 	return d.follow(ctx, look)
 }
 
@@ -114,7 +128,8 @@ func (d *delivery) follow(ctx, look context.Context) error {
 	if inbox != nil {
 		defer inbox.l.close()
 	}
-	usable := inbox != nil && (errs[0] == nil || isKind(errs[0], KindLost) || isKind(errs[0], KindQueued))
+	here := errs != nil && errs[0] == nil
+	usable := inbox != nil && (here || isKind(errs[0], KindLost) || isKind(errs[0], KindMissing) || isKind(errs[0], KindQueued))
 	if pop3Key != "" && look.Err() == nil {
 		err := d.tr.step(ctx, "pop3", func() error {
 			return d.await(ctx, look, func() (int, error) {
@@ -124,7 +139,10 @@ func (d *delivery) follow(ctx, look context.Context) error {
 		errs = append(errs, err)
 	}
 	if usable {
-		errs = append(errs, d.tr.step(ctx, "removed", func() error { return d.remove(ctx, inbox) }))
+		err := d.tr.step(ctx, "removed", func() error { return d.remove(ctx, inbox) })
+		if here || !isKind(err, KindTimeout) { // of what is not there, nothing remains for want of time
+			errs = append(errs, err)
+		}
 	}
 	if d.copies > 1 {
 		errs = append(errs, failf(KindDuplicate, "%d copies", d.copies))
@@ -134,10 +152,21 @@ func (d *delivery) follow(ctx, look context.Context) error {
 
 // await asks count until it finds a message or look ends.
 func (d *delivery) await(ctx, look context.Context, count func() (int, error)) error {
+	again := 0
 	for pause := 10 * time.Millisecond; ; pause = min(2*pause, 500*time.Millisecond) {
 		n, err := count()
+		if other, ok := err.(*disturbed); !ok {
+			again = 0
+		} else if again++; again < maxDisturbed && look.Err() == nil {
+			err = nil
+		} else {
+			err = other.error
+		}
 		if d.copies = max(d.copies, n); err != nil || n > 0 {
 			return err
+		}
+		if d.before == nil && time.Now().After(d.doubt) {
+			d.before = d.askQueue(ctx)
 		}
 		timer := time.NewTimer(pause)
 		select {
@@ -152,24 +181,68 @@ func (d *delivery) await(ctx, look context.Context, count func() (int, error)) e
 // queuedAs finds Postfix's queue id in its acknowledgement.
 var queuedAs = regexp.MustCompile(`queued as ([0-9A-Za-z]+)`)
 
+// queueID is what the server acknowledged the message under, "" if it did not
+// say.
+func (d *delivery) queueID() string {
+	if id := queuedAs.FindStringSubmatch(d.ack); id != nil {
+		return id[1]
+	}
+	return ""
+}
+
+// askQueue looks for the message in the queue meanwhile; nil: that is not
+// possible. The channel gets one answer.
+func (d *delivery) askQueue(ctx context.Context) chan queueAnswer {
+	id := d.queueID()
+	if d.t.Queued == nil || id == "" {
+		return nil
+	}
+	answer := make(chan queueAnswer, 1)
+	go func() {
+		waits, err := d.t.Queued(ctx, id)
+		answer <- queueAnswer{waits, err}
+	}()
+	return answer
+}
+
+// inQueue is where the message waits now or, if the server has no time left to
+// say that, where it did when it began to be late.
+func (d *delivery) inQueue(ctx context.Context) (QueuedMessage, error) {
+	now := <-d.askQueue(ctx)
+	if now.err == nil {
+		return now.QueuedMessage, nil
+	}
+	select {
+	case before := <-d.before:
+		if before.err == nil {
+			return before.QueuedMessage, nil
+		}
+	default:
+	}
+	return QueuedMessage{}, now.err
+}
+
 // missing tells a message that is late from one that is lost.
 func (d *delivery) missing(ctx context.Context) error {
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return ctx.Err()
 	}
-	ack := printable(d.ack)
-	id := queuedAs.FindStringSubmatch(d.ack)
-	if d.t.Queued == nil || id == nil {
-		return failf(KindLost, "accepted (%s), not seen since; whether it is still in the queue is not known", ack)
+	ack, id := printable(d.ack), d.queueID()
+	if d.t.Queued == nil || id == "" {
+		return failf(KindMissing, "accepted (%s), not seen since; whether it is still in the queue is not known", ack)
 	}
-	queued, err := d.t.Queued(ctx, id[1])
+	waits, err := d.inQueue(ctx)
 	switch {
 	case err != nil:
-		return failf(KindLost, "accepted (%s), not seen since; the queue could not be read: %s", ack, printable(err.Error()))
-	case queued:
-		return failf(KindQueued, "queue id %s", id[1])
+		return failf(KindMissing, "accepted (%s), not seen since; the queue could not be read: %s", ack, printable(err.Error()))
+	case waits.Queue == "hold":
+		return &Failure{Kind: KindQueued, Detail: id + ", on hold", Advice: heldAdvice}
+	case waits.Reason != "":
+		return failf(KindQueued, "%s, %s", id, printable(waits.Queue+": "+waits.Reason))
+	case waits.Queue != "":
+		return failf(KindQueued, "%s, %s", id, printable(waits.Queue))
 	}
-	return failf(KindLost, "accepted (%s), and neither in the mailbox nor in the queue", ack)
+	return failf(KindLost, "accepted (%s), and neither in INBOX nor in the queue", ack)
 }
 
 // remove deletes the message, and what earlier runs left, and counts once

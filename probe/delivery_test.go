@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -49,14 +51,14 @@ func TestDeliveryTouchesNothingElse(t *testing.T) {
 
 func TestDeliveryFailures(t *testing.T) {
 	t.Parallel()
-	queue := func(held bool, err error) func(w *world) {
+	queue := func(waits QueuedMessage, err error) func(w *world) {
 		return func(w *world) {
 			w.copies = 0
-			w.target.Queued = func(_ context.Context, id string) (bool, error) {
+			w.target.Queued = func(_ context.Context, id string) (QueuedMessage, error) {
 				if id != "4bK1xZ" {
 					w.t.Errorf("asked for queue id %q", id)
 				}
-				return held, err
+				return waits, err
 			}
 		}
 	}
@@ -68,10 +70,13 @@ func TestDeliveryFailures(t *testing.T) {
 			step  string
 			word  string
 		}{
-			{"lost", func(w *world) { w.copies = 0 }, KindLost, "imap", "not known"},
-			{"lost, not in the queue", queue(false, nil), KindLost, "imap", "nor in the queue"},
-			{"lost, queue unreadable", queue(false, errors.New("no postfix")), KindLost, "imap", "no postfix"},
-			{"in the queue", queue(true, nil), KindQueued, "imap", "4bK1xZ"},
+			{"no room", func(w *world) { w.full = true }, KindNoRoom, "send", "452 4.3.1"},
+			{"gone", func(w *world) { w.copies = 0 }, KindMissing, "imap", "not known"},
+			{"lost", queue(QueuedMessage{}, nil), KindLost, "imap", "neither in INBOX nor in the queue"},
+			{"queue unreadable", queue(QueuedMessage{}, errors.New("no postfix")), KindMissing, "imap", "no postfix"},
+			{"under way", queue(QueuedMessage{Queue: "active"}, nil), KindQueued, "imap", "4bK1xZ, active"},
+			{"deferred", queue(QueuedMessage{Queue: "deferred", Reason: "connect to x: refused"}, nil), KindQueued, "imap", "4bK1xZ, deferred: connect to x: refused"},
+			{"on hold", queue(QueuedMessage{Queue: "hold"}, nil), KindQueued, "imap", "4bK1xZ, on hold"},
 			{"doubled", func(w *world) { w.copies = 3 }, KindDuplicate, "", "3 copies"},
 		} {
 			t.Run(name+"/"+c.name, func(t *testing.T) {
@@ -88,6 +93,27 @@ func TestDeliveryFailures(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestQueueIsAskedInTime: a queue that can no longer be read at the end has been
+// read before.
+func TestQueueIsAskedInTime(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.copies = 0
+	var asked atomic.Int32
+	w.target.Queued = func(ctx context.Context, _ string) (QueuedMessage, error) {
+		if asked.Add(1) == 1 {
+			return QueuedMessage{Queue: "deferred", Reason: "away"}, nil
+		}
+		<-ctx.Done()
+		return QueuedMessage{}, ctx.Err()
+	}
+	got := check(t, w.start(allKeys...), "delivery.inbound", 3*time.Second)
+	wantFailure(t, got, KindQueued, "imap")
+	if !strings.Contains(got.Reason, "4bK1xZ, deferred: away") {
+		t.Errorf("reason %q", got.Reason)
 	}
 }
 
@@ -126,8 +152,8 @@ func TestPOP3SeesNothing(t *testing.T) {
 		empty := newWorldLike(w)
 		empty.servePOP3(conn, secure)
 	})
-	got := check(t, target, "delivery.inbound", 3*time.Second)
-	wantFailure(t, got, KindLost, "pop3")
+	got := check(t, target, "delivery.inbound", 8*time.Second)
+	wantFailure(t, got, KindMissing, "pop3")
 	if n := w.inbox(); n != 0 {
 		t.Errorf("%d messages left behind", n)
 	}
@@ -160,6 +186,38 @@ func TestMarkerRoundTrip(t *testing.T) {
 	for _, line := range strings.Split(header, "\r\n") {
 		if len(line) > 120 {
 			t.Errorf("header line of %d bytes would be folded on the way: %s", len(line), line)
+		}
+	}
+}
+
+// TestNobodyIsNotified: a message that is not delivered bounces nowhere.
+func TestNobodyIsNotified(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	if got := check(t, w.start("submissions", "imaps"), "delivery.submission", 10*time.Second); got.Status != OK {
+		t.Fatal(got.Reason)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.notify != "[NEVER]" {
+		t.Errorf("NOTIFY is %s", w.notify)
+	}
+}
+
+func TestHelloName(t *testing.T) {
+	t.Parallel()
+	for local, want := range map[string]string{
+		"192.0.2.7:5000":          "[192.0.2.7]",
+		"[2001:db8::7]:5000":      "[IPv6:2001:db8::7]",
+		"[fe80::1%eth0]:5000":     "[IPv6:fe80::1]",
+		"[::ffff:192.0.2.7]:5000": "[192.0.2.7]",
+	} {
+		addr := net.TCPAddrFromAddrPort(netip.MustParseAddrPort(local))
+		if got := (&Target{Hostname: testHost, Foreign: true}).helloName(addr); got != want {
+			t.Errorf("from %s to a server of others: %s, want %s", local, got, want)
+		}
+		if got := (&Target{Hostname: testHost}).helloName(addr); got != "mailstack-probe."+testHost {
+			t.Errorf("to an own stack: %s", got)
 		}
 	}
 }

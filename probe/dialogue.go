@@ -52,16 +52,23 @@ type spoken struct {
 	partial map[Speaker][]byte // the beginning of a line
 }
 
-// blanker replaces every form in which a password goes over the wire.
+// blanker replaces every form in which a password goes over the wire, and what
+// keeps others from writing to the account.
 func blanker(t *Target) *strings.Replacer {
 	password := string(t.Password)
 	if password == "" {
 		return strings.NewReplacer()
 	}
+	_, secret, _ := strings.Cut(t.Recipient, "+")
+	secret, _, _ = strings.Cut(secret, "@")
 	quoted := strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(password) // an IMAP string
 	plain := base64.StdEncoding.EncodeToString([]byte("\x00" + t.User + "\x00" + password))
 	alone := base64.StdEncoding.EncodeToString([]byte(password)) // AUTH LOGIN
-	return strings.NewReplacer(plain, redacted, alone, redacted, quoted, redacted, password, redacted)
+	pairs := []string{plain, redacted, alone, redacted, quoted, redacted, password, redacted}
+	if secret != "" {
+		pairs = append(pairs, secret, redacted)
+	}
+	return strings.NewReplacer(pairs...)
 }
 
 func newRecorder(t *Target) *recorder {

@@ -16,11 +16,12 @@ func TestDialogueHasNoPassword(t *testing.T) {
 	var b strings.Builder
 	must(t, r.WriteText(&b, TextOptions{Debug: true}))
 	text := b.String()
-	if containsPassword(text) {
-		t.Errorf("password in the dialogue:\n%s", text)
+	if containsPassword(text) || strings.Contains(text, testSecret) {
+		t.Errorf("a secret in the dialogue:\n%s", text)
 	}
 	for _, want := range []string{
-		"< +OK ready", "> STLS", "* TLS 1.3, ", "> PASS [redacted]", "> AUTH PLAIN [redacted]", "LOGIN ", "> EHLO [127.0.0.1]",
+		"< +OK ready", "> STLS", "* TLS 1.3, ", "> PASS [redacted]", "> AUTH PLAIN [redacted]", "LOGIN ", "> EHLO mailstack-probe.mail.test",
+		"RCPT TO:<mailstack-probe+[redacted]@mail.test>",
 		`> AUTHENTICATE "PLAIN" "[redacted]"`, "* connected from 127.0.0.1:",
 	} {
 		if !strings.Contains(text, want) {

@@ -1,9 +1,11 @@
 package probe
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 	"time"
 )
@@ -12,7 +14,14 @@ import (
 type QueueState struct {
 	Messages int
 	Deferred int           // of these, tried in vain at least once
+	Held     int           // of these, on hold: nobody tries to deliver them
 	Oldest   time.Duration // how long the oldest has waited; 0 when there is none
+}
+
+// QueuedMessage is where a message waits, and for what.
+type QueuedMessage struct {
+	Queue  string // as Postfix calls it: incoming, active, deferred, hold; "": it waits nowhere
+	Reason string // why it was not delivered, if that was tried
 }
 
 // DiskState is the room on a file system that data is on.
@@ -22,11 +31,19 @@ type DiskState struct {
 	TotalBytes int64
 }
 
+// MailboxState is what is in the mail store, compared with the accounts.
+type MailboxState struct {
+	Unclaimed []string // addresses of mailboxes without an account
+	Accounts  int      // of people
+}
+
 // ContainerState is a container as the engine sees it.
 type ContainerState struct {
 	Service      string
-	State        string // as the engine says it: running, exited; "missing" where there is none
-	Health       string // "", starting, healthy, unhealthy
+	Listens      []string // keys of Target.Ports
+	State        string   // as the engine says it: running, exited; "missing" where there is none
+	Condition    string   // State with its reason, if one is known: "exited with status 137, out of memory"
+	Health       string   // "", starting, healthy, unhealthy
 	HealthOutput string
 	Restarts     int           // by the engine, because it had ended
 	Up           time.Duration // since its last start
@@ -44,22 +61,34 @@ type ClockState struct {
 	Witness   string
 }
 
+// lookStep is the only step of a check that looks: its name says nothing.
+const lookStep = "look"
+
 // lookedAt is a step that looks at something beside the mail protocols.
 func lookedAt[T any](ctx context.Context, tr *Trace, look func(context.Context) (T, error), advice string, judge func(T) error) error {
-	return tr.step(ctx, "look", func() error {
+	return tr.step(ctx, lookStep, func() error {
 		seen, err := look(ctx)
 		if err != nil {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			var own interface{ Hint() string }
-			if errors.As(err, &own) && own.Hint() != "" {
-				advice = own.Hint()
-			}
-			return &Failure{Kind: KindNotRun, Detail: printable(err.Error()), Err: err, Advice: advice}
+			return unseen(err, advice)
 		}
 		return judge(seen)
 	})
+}
+
+// unseen is the failure of a look that could not be taken. Its hint is the
+// error's own, where it has one.
+func unseen(err error, advice string) error {
+	var own interface{ Hint() string }
+	if errors.As(err, &own) && own.Hint() != "" {
+		advice = own.Hint()
+	}
+	return &Failure{
+		Kind: KindNotRun, Detail: printable(err.Error()), Err: err, Advice: advice,
+		settled: errors.Is(err, fs.ErrPermission),
+	}
 }
 
 // How many messages may wait. A box for a family has none on a good day; a
@@ -69,6 +98,9 @@ const (
 	queueCritical = 1000
 )
 
+const heldAdvice = "what is on hold waits until somebody releases (postsuper -H) or deletes (postsuper -d) it in Postfix's container; " +
+	"`mailstack logs postfix` says what put it there"
+
 func checkQueue(ctx context.Context, t *Target, tr *Trace) error {
 	return lookedAt(ctx, tr, t.Queue, "is Postfix running? `mailstack status`", func(q QueueState) error {
 		tr.measure(Value{
@@ -77,6 +109,11 @@ func checkQueue(ctx context.Context, t *Target, tr *Trace) error {
 			Advice: "`mailstack logs postfix` says why they are deferred",
 		})
 		tr.measure(Value{Name: "deferred", Amount: float64(q.Deferred)})
+		tr.measure(Value{
+			Name: "held", Amount: float64(q.Held), Warning: AtMost(0),
+			Text:   fmt.Sprintf("%d messages are on hold", q.Held),
+			Advice: heldAdvice,
+		})
 		tr.measure(Value{Name: "oldest", Unit: "s", Amount: q.Oldest.Seconds()})
 		return nil
 	})
@@ -97,10 +134,41 @@ func checkDisk(ctx context.Context, t *Target, tr *Trace) error {
 			tr.measure(Value{
 				Name: "free", Label: names, Unit: "%", Amount: free,
 				Warning: AtLeast(diskWarning), Critical: AtLeast(diskCritical),
-				Text:   fmt.Sprintf("%.1f of %.1f GB free for %s", float64(d.FreeBytes)/1e9, float64(d.TotalBytes)/1e9, names),
+				Text:   fmt.Sprintf("%s free for %s", ofTotal(d.FreeBytes, d.TotalBytes), names),
 				Advice: "make room there: mail is deferred when it is full, and the database stands still",
 			})
 		}
+		return nil
+	})
+}
+
+// ofTotal is "9.0 of 100.0 GB", or in MB where GB would hide the difference.
+func ofTotal(part, total int64) string {
+	unit, bytes := "GB", 1e9
+	if total < 10e9 {
+		unit, bytes = "MB", 1e6
+	}
+	return fmt.Sprintf("%.1f of %.1f %s", float64(part)/bytes, float64(total)/bytes, unit)
+}
+
+// checkMailboxes: mail for an address without an account is refused for good
+// (550), so a table of accounts that was emptied, or restored from a backup of
+// long ago, costs mail, and the probe's own account shows nothing of it.
+func checkMailboxes(ctx context.Context, t *Target, tr *Trace) error {
+	return lookedAt(ctx, tr, t.Mailboxes, "does the database answer, and is the disk mounted? `mailstack status`", func(m MailboxState) error {
+		names, more := m.Unclaimed, ""
+		if len(names) > maxNamed {
+			names, more = names[:maxNamed], fmt.Sprintf(" and %d more", len(names)-maxNamed)
+		}
+		limit := Range{}
+		if m.Accounts == 0 {
+			limit = AtMost(0)
+		}
+		tr.measure(Value{
+			Name: "unclaimed", Amount: float64(len(m.Unclaimed)), Warning: AtMost(0), Critical: limit,
+			Text:   printable(fmt.Sprintf("mailboxes without an account: %s%s; mail for them is refused", strings.Join(names, ", "), more)),
+			Advice: "restore the database from a backup, or give each its account again (`mailstack account add`); a mailbox that nobody needs: move its directory out of the mail store",
+		})
 		return nil
 	})
 }
@@ -117,9 +185,10 @@ func checkContainers(ctx context.Context, t *Target, tr *Trace) error {
 	return lookedAt(ctx, tr, t.Containers, "does the engine answer, and may you ask it? `mailstack status`", func(all []ContainerState) error {
 		var errs []error
 		for _, c := range all {
-			err := judgeContainer(c)
-			errs = append(errs, err)
-			if err == nil && c.Restarts > 0 {
+			if f := judgeContainer(c); f != nil {
+				errs = append(errs, f)
+				tr.blamed(downed{c.Listens, f})
+			} else if c.Restarts > 0 {
 				tr.note(fmt.Sprintf("%s ended by itself and was restarted, %d times so far, the last %s ago", c.Service, c.Restarts, c.Up.Round(time.Second)))
 			}
 			tr.measure(Value{
@@ -132,13 +201,21 @@ func checkContainers(ctx context.Context, t *Target, tr *Trace) error {
 	})
 }
 
-func judgeContainer(c ContainerState) error {
-	logs := "`mailstack logs " + c.Service + "` says why; `mailstack up` starts what is not running"
+func judgeContainer(c ContainerState) *Failure {
+	logs := "`mailstack logs " + c.Service + "` says why"
 	switch {
+	case c.State == "missing":
+		return &Failure{Kind: KindContainer, Step: c.Service, Detail: "there is none", Advice: "`mailstack up` makes it"}
 	case c.State != "running":
-		return &Failure{Kind: KindContainer, Step: c.Service, Detail: printable(c.State), Advice: logs}
+		return &Failure{
+			Kind: KindContainer, Step: c.Service, Advice: logs + "; `mailstack up` starts it",
+			Detail: printable(cmp.Or(c.Condition, c.State)),
+		}
 	case c.Health == "unhealthy":
-		return &Failure{Kind: KindContainer, Step: c.Service, Detail: printable("unhealthy: " + c.HealthOutput), Advice: logs}
+		return &Failure{
+			Kind: KindContainer, Step: c.Service, Advice: logs + "; `mailstack up` restarts it",
+			Detail: printable("unhealthy: " + cmp.Or(c.HealthOutput, "its health check does not end in time")),
+		}
 	case c.Restarts >= loopRestarts && c.Up < loopUp:
 		return &Failure{
 			Kind: KindRestarted, Step: c.Service, Advice: "`mailstack logs " + c.Service + "` says why it ended",
@@ -166,6 +243,7 @@ func checkClock(ctx context.Context, t *Target, tr *Trace) error {
 		if !c.Synchronised {
 			// A guest whose hypervisor keeps the clock looks like this too.
 			tr.note("nothing that the kernel knows of keeps this clock")
+			tr.measure(Value{Name: "synchronised"})
 			return nil
 		}
 		tr.measure(Value{
@@ -174,20 +252,19 @@ func checkClock(ctx context.Context, t *Target, tr *Trace) error {
 			Text:   fmt.Sprintf("wrong by up to %s", c.MaxError.Round(time.Millisecond)),
 			Advice: "look at what keeps it: `timedatectl timesync-status` or `chronyc tracking`",
 		})
+		tr.measure(Value{Name: "synchronised", Amount: 1})
 		return nil
 	})
 }
 
-// checkRights asks whether the services' database users may do what they must
-// and no more.
+// checkRights asks whether everybody may do in the database what they must, and
+// no more.
 func checkRights(ctx context.Context, t *Target, tr *Trace) error {
-	return lookedAt(ctx, tr, t.Rights, "does the database answer? `mailstack status`", func(exact bool) error {
-		if exact {
-			return nil
+	return lookedAt(ctx, tr, t.Rights, "does the database answer? `mailstack status`", func(problems []string) error {
+		var errs []error
+		for _, p := range problems {
+			errs = append(errs, &Failure{Kind: KindRights, Detail: printable(p)})
 		}
-		return &Failure{
-			Kind: KindInsecure, Detail: "the services' database users do not have exactly the secrets and rights that they should have",
-			Advice: "`mailstack up` sets them right",
-		}
+		return errors.Join(errs...)
 	})
 }

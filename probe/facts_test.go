@@ -3,6 +3,7 @@ package probe
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -33,14 +34,23 @@ func TestFacts(t *testing.T) {
 		word   string
 	}{
 		{"empty queue", Target{Queue: known(QueueState{}, nil)}, "queue", 0, ""},
-		{"long queue", Target{Queue: known(QueueState{101, 7, time.Hour}, nil)}, "queue", KindWarningLimit, "101 messages wait, 7 of them deferred, the oldest for 1h0m0s"},
+		{"long queue", Target{Queue: known(QueueState{101, 7, 0, time.Hour}, nil)}, "queue", KindWarningLimit, "101 messages wait, 7 of them deferred, the oldest for 1h0m0s"},
+		{"on hold", Target{Queue: known(QueueState{Messages: 2, Held: 2}, nil)}, "queue", KindWarningLimit, "2 messages are on hold"},
 		{"endless queue", Target{Queue: known(QueueState{Messages: 1001}, nil)}, "queue", KindCriticalLimit, "limit 1000"},
 		{"unreadable queue", Target{Queue: known(QueueState{}, errors.New("no postfix"))}, "queue", KindNotRun, "no postfix"},
 		{"room", Target{Disks: disks(11 * gb)}, "disk", 0, ""},
 		{"little room", Target{Disks: disks(9 * gb)}, "disk", KindWarningLimit, "vmail+queue: past the warning limit: 9.0 of 100.0 GB"},
+		{"no room on a small disk", Target{Disks: known([]DiskState{{[]string{"queue"}, 1e5, 5e6}}, nil)}, "disk", KindCriticalLimit, "0.1 of 5.0 MB free for queue"},
 		{"no room", Target{Disks: disks(1)}, "disk", KindCriticalLimit, "limit 5:"},
+		{"mailboxes", Target{Mailboxes: known(MailboxState{Accounts: 3}, nil)}, "mailboxes", 0, ""},
+		{"mailboxes of nobody", Target{Mailboxes: known(MailboxState{Unclaimed: []string{"a@x", "b@x", "c@x", "d@x"}, Accounts: 1}, nil)}, "mailboxes", KindWarningLimit, "mailboxes without an account: a@x, b@x, c@x and 1 more; mail for them is refused (4, limit 0)"},
+		{"no accounts", Target{Mailboxes: known(MailboxState{Unclaimed: []string{"a@x"}}, nil)}, "mailboxes", KindCriticalLimit, "a@x; mail for them is refused"},
 		{"steady", Target{Containers: container(ContainerState{State: "running", Health: "healthy", Restarts: 3, Up: 2 * time.Hour})}, "containers", 0, ""},
 		{"stopped", Target{Containers: container(ContainerState{State: "exited"})}, "containers", KindContainer, "dovecot: container not as it must be: exited"},
+		{"killed", Target{Containers: container(ContainerState{State: "exited", Condition: "exited with status 137, out of memory"})}, "containers", KindContainer, "dovecot: container not as it must be: exited with status 137, out of memory"},
+		{"several", Target{Containers: known([]ContainerState{{Service: "mysql", State: "exited"}, {Service: "dovecot", State: "paused"}}, nil)}, "containers", KindContainer, "mysql: container not as it must be: exited; dovecot: container not as it must be: paused"},
+		{"missing", Target{Containers: container(ContainerState{State: "missing"})}, "containers", KindContainer, "dovecot: container not as it must be: there is none"},
+		{"check hangs", Target{Containers: container(ContainerState{State: "running", Health: "unhealthy"})}, "containers", KindContainer, "unhealthy: its health check does not end in time"},
 		{"unhealthy", Target{Containers: container(ContainerState{State: "running", Health: "unhealthy", HealthOutput: "no banner"})}, "containers", KindContainer, "no banner"},
 		{"restarted", Target{Containers: container(ContainerState{State: "running", Restarts: 3, Up: time.Second})}, "containers", KindRestarted, "3 times, the last 1s ago"},
 		{"restarted once", Target{Containers: container(ContainerState{State: "running", Restarts: 1, Up: time.Second})}, "containers", 0, ""},
@@ -48,9 +58,9 @@ func TestFacts(t *testing.T) {
 		{"clock not kept", Target{Clock: known(ClockState{Now: now}, nil)}, "clock", 0, ""},
 		{"clock off", Target{Clock: known(ClockState{Now: now, Synchronised: true, MaxError: 3 * time.Second}, nil)}, "clock", KindWarningLimit, "up to 3s"},
 		{"clock in the past", Target{Clock: known(ClockState{Now: now, NotBefore: now.Add(time.Hour), Witness: "the certificate"}, nil)}, "clock", KindClock, "the certificate"},
-		{"exact rights", Target{Rights: known(true, nil)}, "mysql.rights", 0, ""},
-		{"other rights", Target{Rights: known(false, nil)}, "mysql.rights", KindInsecure, "rights"},
-		{"rights not known", Target{Rights: known(false, errors.New("away"))}, "mysql.rights", KindNotRun, "away"},
+		{"exact rights", Target{Rights: known[[]string](nil, nil)}, "mysql.rights", 0, ""},
+		{"other rights", Target{Rights: known([]string{"database user x has FILE ON *.*", "y"}, nil)}, "mysql.rights", KindRights, "wrong rights: database user x has FILE ON *.*; wrong rights: y"},
+		{"rights not known", Target{Rights: known[[]string](nil, errors.New("away"))}, "mysql.rights", KindNotRun, "away"},
 	} {
 		got := check(t, c.target, c.check, 10*time.Second)
 		if c.kind == 0 {
@@ -61,6 +71,30 @@ func TestFacts(t *testing.T) {
 		}
 		if len(got.Failures) == 0 || got.Failures[0].Kind != c.kind || !strings.Contains(got.Reason, c.word) {
 			t.Errorf("%s: %s, want %s and %q", c.name, got.Reason, c.kind, c.word)
+		}
+	}
+}
+
+// TestClockIsMeasured: whether something keeps the clock is always known, how
+// wrong it is only then.
+func TestClockIsMeasured(t *testing.T) {
+	t.Parallel()
+	for kept, want := range map[bool]string{
+		true:  `[{error  s 1} {synchronised   1}]`,
+		false: `[{synchronised   0}]`,
+	} {
+		state := ClockState{Now: time.Now(), Synchronised: kept, MaxError: time.Second}
+		target := Target{Clock: func(context.Context) (ClockState, error) { return state, nil }}
+		type value struct {
+			Name, Label, Unit string
+			Amount            float64
+		}
+		var got []value
+		for _, v := range check(t, target, "clock", 10*time.Second).Values {
+			got = append(got, value{v.Name, v.Label, v.Unit, v.Amount})
+		}
+		if fmt.Sprint(got) != want {
+			t.Errorf("synchronised %v: %v, want %s", kept, got, want)
 		}
 	}
 }
@@ -87,6 +121,14 @@ func TestSourceAddress(t *testing.T) {
 
 	target.Logged = func(context.Context, time.Time, string) (PeerView, error) { return PeerView{}, nil }
 	wantFailure(t, check(t, target, "source-address", 3*time.Second), KindNotRun, "seen")
+
+	w.full = true
+	began := time.Now()
+	got = check(t, target, "source-address", 20*time.Second)
+	wantFailure(t, got, KindNotRun, "seen")
+	if took := time.Since(began); took > 10*time.Second || !strings.Contains(got.Reason, "452 4.3.1") {
+		t.Errorf("a server that takes no mail: after %s: %s", took, got.Reason)
+	}
 
 	target.Addresses = []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()}
 	target.Own = []netip.Addr{netip.MustParseAddr("192.0.2.7")}

@@ -9,9 +9,9 @@ import (
 	"io"
 	"net"
 	"os"
-	"slices"
 	"strings"
 	"syscall"
+	"time"
 	"unicode"
 )
 
@@ -32,16 +32,19 @@ const (
 	KindCredentials                   // the password is wrong
 	KindNeedsTLS                      // a login was refused because the connection is in the clear
 	KindBackend                       // the server says that it cannot look things up now
+	KindNoRoom                        // the server says that a disk or the mailbox is full
 	KindAnswer                        // the protocol was followed and the answer is wrong
 	KindGarbage                       // the protocol was not followed
 	KindInsecure                      // what must be refused was taken
 	KindLost                          // an accepted message is nowhere
+	KindMissing                       // an accepted message has not arrived, and nobody knows where it is
 	KindQueued                        // an accepted message is still in the queue
 	KindLate                          // a message arrived, late
 	KindDuplicate                     // a message arrived more than once
 	KindSocket                        // a socket is not as it must be
 	KindContainer                     // a container is not as it must be
 	KindRestarted                     // a container ended by itself not long ago
+	KindRights                        // somebody may do more or less in the database than they should
 	KindClock                         // the clock is wrong
 	KindCriticalLimit                 // a measured value is past its critical limit
 	KindWarningLimit                  // a measured value is past its warning limit
@@ -65,19 +68,22 @@ var kinds = map[Kind]struct {
 	KindTLS:           {Critical, "TLS trouble", "compare with `mailstack cert show`; `mailstack up` installs the certificate again"},
 	KindCertificate:   {Critical, "another certificate than the one on disk", "the service has not taken the new certificate: run `mailstack up`"},
 	KindDiffers:       {Critical, "another certificate than at the other ports", "a service has not taken the new certificate: run `mailstack up`"},
-	KindCredentials:   {Critical, "credentials refused", "the server does not take the probe's password: run `mailstack up`, which sets it"},
+	KindCredentials:   {Critical, "credentials refused", "the probe's account is gone, disabled, or has another password: `mailstack up` sets it right"},
 	KindNeedsTLS:      {Critical, "login refused without TLS", "the server wants TLS where it already has it: read `mailstack logs`"},
 	KindBackend:       {Critical, "backend down", "the server answers but cannot look things up: see `mailstack status` for the database and the sockets"},
+	KindNoRoom:        {Critical, "no room", "make room: `mailstack status` shows the disks"},
 	KindAnswer:        {Critical, "wrong answer", "read what the service logged: `mailstack logs`"},
 	KindGarbage:       {Critical, "not the protocol", "something else listens on this port: find it with `ss -ltnp`"},
 	KindInsecure:      {Critical, "taken, must be refused", "close this port until it is mended; `mailstack up` restores the shipped configuration"},
-	KindLost:          {Critical, "message lost", "look for it with `mailstack logs postfix` and `mailstack logs dovecot`"},
-	KindQueued:        {Critical, "message still in the queue", "`mailstack logs postfix` says why it is deferred"},
+	KindLost:          {Critical, "message lost", "`mailstack logs dovecot` says what was done with it (by a Sieve script?), `mailstack logs postfix` what before that"},
+	KindMissing:       {Critical, "message not arrived", "look for it with `mailstack logs postfix` and `mailstack logs dovecot`"},
+	KindQueued:        {Critical, "message still in the queue", "`mailstack logs postfix` says more"},
 	KindLate:          {Warning, "message late", "the host is overloaded or a delivery was retried: read `mailstack logs postfix`"},
 	KindDuplicate:     {Critical, "message delivered more than once", "read `mailstack logs postfix`: a delivery was repeated after it had succeeded"},
 	KindSocket:        {Critical, "socket not as it must be", "`mailstack up` recreates what is not as planned"},
 	KindContainer:     {Critical, "container not as it must be", "`mailstack up` starts what is not running"},
 	KindRestarted:     {Warning, "restarted by the engine", ""},
+	KindRights:        {Critical, "wrong rights", "`mailstack up` sets those of the services right; users and rights that are nobody's here are for you to remove"},
 	KindClock:         {Critical, "wrong clock", ""},
 	KindCriticalLimit: {Critical, "past the critical limit", "read `mailstack logs`"},
 	KindWarningLimit:  {Warning, "past the warning limit", "read `mailstack logs`"},
@@ -101,6 +107,7 @@ type Failure struct {
 	Advice string // instead of the kind's own hint
 	Err    error  // the cause, if there was one
 
+	settled     bool   // another try would say the same
 	kept        string // the whole text of a failure of which only that is known
 	isForeign   bool   // the server is not one of this program's stacks,
 	foreignHint string // and this is the hint then
@@ -119,15 +126,26 @@ func (f *Failure) text() string {
 	if f.kept != "" {
 		return f.kept
 	}
-	var parts []string
-	if f.Step != "" {
-		parts = append(parts, f.Step)
+	return strings.Join(append(f.steps(), f.words()), ": ")
+}
+
+// steps is the step, if it says anything.
+func (f *Failure) steps() []string {
+	if f.kept != "" || f.Step == "" || f.Step == lookStep {
+		return nil
 	}
-	parts = append(parts, f.Kind.String())
-	if f.Detail != "" {
-		parts = append(parts, f.Detail)
+	return []string{f.Step}
+}
+
+// words are the kind and what was seen.
+func (f *Failure) words() string {
+	switch {
+	case f.kept != "":
+		return f.kept
+	case f.Detail == "":
+		return f.Kind.String()
 	}
-	return strings.Join(parts, ": ")
+	return f.Kind.String() + ": " + f.Detail
 }
 
 // Hint says what to do, in one line; it may be empty.
@@ -178,32 +196,19 @@ func failuresOf(err error) []*Failure {
 	return []*Failure{{Kind: KindAnswer, Detail: printable(err.Error()), Err: err}}
 }
 
-// reasonsOf says each thing once, with all the addresses at which it was seen.
-func reasonsOf(failures []*Failure) []string {
-	var order []string
-	at := make(map[string][]string)
-	for _, f := range failures {
-		text := f.text()
-		if _, seen := at[text]; !seen {
-			order = append(order, text)
-		}
-		if !slices.Contains(at[text], f.Addr) {
-			at[text] = append(at[text], f.Addr)
-		}
-	}
-	for i, text := range order {
-		if addrs := at[text]; addrs[0] != "" {
-			order[i] = strings.Join(addrs, " and ") + ": " + text
-		}
-	}
-	return order
-}
-
-// classify makes a Failure of what went wrong in one step. A connection that
-// was closed because ctx ended is a timeout, whatever the error says.
+// classify makes a Failure of what went wrong in one step, and of joined errors
+// one of each. A connection that was closed because ctx ended is a timeout,
+// whatever the error says.
 func classify(ctx context.Context, addr, step string, err error) error {
 	if err == nil {
 		return nil
+	}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		var all []error
+		for _, e := range joined.Unwrap() {
+			all = append(all, classify(ctx, addr, step, e))
+		}
+		return errors.Join(all...)
 	}
 	var f *Failure
 	if !errors.As(err, &f) {
@@ -273,10 +278,17 @@ func kindOf(err error) Kind {
 
 // detailOf is what an error adds to the words of its kind.
 func detailOf(err error) string {
-	var record tls.RecordHeaderError
+	var (
+		record  tls.RecordHeaderError
+		invalid x509.CertificateInvalidError
+	)
 	switch {
 	case errors.As(err, &record):
 		return "the server does not speak TLS here"
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired && invalid.Cert != nil:
+		// Go's own words hold the time of the look, other ones at every address.
+		return fmt.Sprintf("the certificate is valid from %s to %s only",
+			invalid.Cert.NotBefore.UTC().Format(time.RFC3339), invalid.Cert.NotAfter.UTC().Format(time.RFC3339))
 	case errors.Is(err, syscall.ECONNRESET):
 		return "reset by the server"
 	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed):

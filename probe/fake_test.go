@@ -29,6 +29,8 @@ const (
 	testHost     = "mail.test"
 	testUser     = "mailstack-probe@mail.test"
 	testPassword = "right horse"
+	testSecret   = "5ecret" // part of the address that takes the account's mail
+	testInbox    = "mailstack-probe+" + testSecret + "@mail.test"
 )
 
 // world is a whole mail server in this process, and how it misbehaves.
@@ -39,6 +41,7 @@ type world struct {
 	leaf [32]byte
 
 	mu       sync.Mutex
+	notify   string   // of the last message's recipient (RFC 3461)
 	messages [][]byte // what POP3 shows
 	imap     *imapmemserver.User
 	target   Target
@@ -52,6 +55,7 @@ type world struct {
 	clearLogins    bool          // logins are taken without TLS
 	authOn25       bool          // AUTH on port 25
 	openRelay      bool          // mail to anywhere is taken from anybody
+	full           bool          // there is no room for mail
 	anySender      bool          // users send as anybody
 	nullSender     bool          // users send as nobody
 	hostedSender   bool          // port 25 takes mail from local addresses
@@ -72,7 +76,7 @@ func newWorld(t *testing.T) *world {
 	must(t, w.imap.Create("INBOX", nil))
 	w.target = Target{
 		Stack: "test", Hostname: testHost, Addresses: []netip.Addr{netip.MustParseAddr("127.0.0.1")},
-		Ports: make(map[string]uint16), Roots: w.ca.pool, User: testUser, Password: testPassword, Confined: true,
+		Ports: make(map[string]uint16), Roots: w.ca.pool, User: testUser, Recipient: testInbox, Password: testPassword, Confined: true,
 	}
 	return w
 }
@@ -93,7 +97,7 @@ func (w *world) start(keys ...string) Target {
 		case "imap", "imaps":
 			w.startIMAP(key)
 		case "smtp":
-			if w.verifies || w.lax {
+			if w.verifies || w.lax || w.sabotage != nil { // it takes sabotage after STARTTLS, too
 				w.listen(key, w.serveOldSMTP)
 			} else {
 				w.startSMTP(key)
@@ -133,7 +137,7 @@ func (w *world) listen(key string, serve func(conn net.Conn, implicit bool)) {
 				if key == "pop3s" {
 					serve(w.wrap(tls.Server(conn, w.tls)), true)
 				} else {
-					serve(conn, false)
+					serve(w.wrapClear(conn), false)
 				}
 			}()
 		}
@@ -142,7 +146,15 @@ func (w *world) listen(key string, serve func(conn net.Conn, implicit bool)) {
 
 // wrap puts the sabotage, if any, above TLS.
 func (w *world) wrap(conn net.Conn) net.Conn {
-	if w.sabotage == nil {
+	if w.sabotage == nil || w.sabotage.clear {
+		return conn
+	}
+	return &sabotagedConn{Conn: conn, sabotage: *w.sabotage}
+}
+
+// wrapClear puts the sabotage, if any, below TLS.
+func (w *world) wrapClear(conn net.Conn) net.Conn {
+	if w.sabotage == nil || !w.sabotage.clear {
 		return conn
 	}
 	return &sabotagedConn{Conn: conn, sabotage: *w.sabotage}
@@ -152,6 +164,20 @@ func (w *world) wrap(conn net.Conn) net.Conn {
 type wrapListener struct {
 	net.Listener
 	w *world
+}
+
+// clearListener is wrapClear for servers that accept by themselves.
+type clearListener struct {
+	net.Listener
+	w *world
+}
+
+func (l clearListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return l.w.wrapClear(conn), nil
 }
 
 func (l wrapListener) Accept() (net.Conn, error) {
@@ -184,6 +210,8 @@ func (w *world) startIMAP(key string) {
 	ln := w.listener(key)
 	if key == "imaps" {
 		ln = wrapListener{ln, w}
+	} else {
+		ln = clearListener{ln, w}
 	}
 	go server.Serve(ln)
 	w.t.Cleanup(func() { server.Close() })
@@ -233,6 +261,7 @@ func (w *world) inbox() int {
 type sabotage struct {
 	after string // the command, in capitals; "" means from the first byte
 	how   string // silent, reset, close, half, garbage, flood, long, binary
+	clear bool   // before STARTTLS instead of above TLS
 }
 
 type sabotagedConn struct {

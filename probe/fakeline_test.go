@@ -184,6 +184,7 @@ func (w *world) startSMTP(key string) {
 	}))
 	server.Domain = testHost
 	server.ErrorLog = discard{}
+	server.EnableDSN = submission
 	server.AllowInsecureAuth = w.clearLogins || key == "submissions" // the wrapper hides TLS from the server
 	if !w.noTLS {
 		server.TLSConfig = w.tls
@@ -191,6 +192,8 @@ func (w *world) startSMTP(key string) {
 	ln := w.listener(key)
 	if key == "submissions" {
 		ln = wrapListener{ln, w}
+	} else {
+		ln = clearListener{ln, w}
 	}
 	go server.Serve(ln)
 	w.t.Cleanup(func() { server.Close() })
@@ -231,14 +234,20 @@ func (s *smtpFake) Reset()        {}
 func (s *smtpFake) Logout() error { return nil }
 
 func (s *smtpFake) Mail(from string, _ *smtp.MailOptions) error {
+	if s.w.full {
+		return &smtp.SMTPError{Code: 452, EnhancedCode: smtp.EnhancedCode{4, 3, 1}, Message: "Insufficient system storage"}
+	}
 	s.from = from
 	return nil
 }
 
 var errDenied = &smtp.SMTPError{Code: 554, EnhancedCode: smtp.EnhancedCode{5, 7, 1}, Message: "Denied"}
 
-func (s *smtpFake) Rcpt(to string, _ *smtp.RcptOptions) error {
-	local := to == testUser
+func (s *smtpFake) Rcpt(to string, o *smtp.RcptOptions) error {
+	s.w.mu.Lock()
+	s.w.notify = fmt.Sprint(o.Notify)
+	s.w.mu.Unlock()
+	local := to == testInbox
 	switch {
 	case s.w.openRelay:
 		return nil
@@ -302,11 +311,11 @@ func (w *world) serveOldSMTP(conn net.Conn, secure bool) {
 		case command == "STARTTLS":
 			s.say("220 begin")
 			s.upgrade()
-		case command == "VRFY" && w.verifies && strings.HasPrefix(argument, "mailstack-probe"):
+		case command == "VRFY" && w.verifies && argument == testInbox:
 			s.say("252 %s", argument)
 		case command == "VRFY":
 			s.say("550 no")
-		case command == "RCPT" && argument != "TO:<"+testUser+">", command == "AUTH":
+		case command == "RCPT" && argument != "TO:<"+testInbox+">", command == "AUTH":
 			s.say("554 no")
 		case command == "DATA":
 			inData = true

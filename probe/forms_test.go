@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -90,7 +91,14 @@ func TestNagiosGrammar(t *testing.T) {
 			}
 		}
 	}
+	long := newReport("x", []Result{newResult("imap", failf(KindAnswer, "%s", strings.Repeat("é", maxDetail)), nil, 0)}, time.Second)
 	var b strings.Builder
+	must(t, long.WriteNagios(&b))
+	text, rest, _ := strings.Cut(b.String(), " | ")
+	if n := utf8.RuneCountInString(text); n > 300 || !strings.Contains(text, "é… (of 1 checks") || !strings.Contains(rest, strings.Repeat("é", maxDetail)) {
+		t.Errorf("status line of %d characters: %s", n, b.String())
+	}
+	b.Reset()
 	must(t, NagiosUnknown(&b, "no|t\nmore\n"))
 	if b.String() != "MAILSTACK UNKNOWN - no/t\nmore\n" {
 		t.Errorf("unknown: %q", b.String())
@@ -99,6 +107,28 @@ func TestNagiosGrammar(t *testing.T) {
 	must(t, newReport("x", []Result{newResult("imap", nil, nil, 0)}, time.Second).WriteNagios(&b))
 	if want := "MAILSTACK OK - all 1 checks passed in 1.0 s | 'time'=1s;;;0\n"; !strings.HasPrefix(b.String(), want) {
 		t.Errorf("%q", b.String())
+	}
+}
+
+// TestHintsAreGivenOnce: in the forms for people. Programs get each check whole.
+func TestHintsAreGivenOnce(t *testing.T) {
+	t.Parallel()
+	r := newReport("x", []Result{
+		newResult("imap", failf(KindRefused, ""), nil, 0), newResult("pop3", failf(KindRefused, ""), nil, 0),
+		newResult("queue", failf(KindLost, ""), nil, 0), newResult("smtp", failf(KindRefused, ""), nil, 0),
+	}, 0)
+	var text, plugin strings.Builder
+	must(t, r.WriteText(&text, TextOptions{}))
+	must(t, r.WriteNagios(&plugin))
+	data, err := json.Marshal(r)
+	must(t, err)
+	for form, want := range map[string]int{text.String(): 2, plugin.String(): 2} {
+		if n := strings.Count(form, "hint: "); n != want {
+			t.Errorf("%d hints, want %d:\n%s", n, want, form)
+		}
+	}
+	if n := strings.Count(string(data), `"hint":"nothing listens`); n != 3 {
+		t.Errorf("%d of 3 checks have their hint in %s", n, data)
 	}
 }
 

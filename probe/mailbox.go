@@ -1,12 +1,13 @@
 package probe
 
 import (
-	"bytes"
 	"context"
+	"io"
 	"strings"
 	"time"
 
 	"github.com/emersion/go-imap/v2"
+	"github.com/emersion/go-imap/v2/imapclient"
 )
 
 // imapMailbox is the probe's INBOX, selected.
@@ -90,25 +91,48 @@ func (m *imapMailbox) verify(found imap.UIDSet, token string) (ours imap.UIDSet,
 	section := &imap.FetchItemBodySection{
 		Specifier: imap.PartSpecifierHeader, HeaderFields: []string{markerField}, Peek: true,
 	}
-	messages, err := m.s.Fetch(found, &imap.FetchOptions{
-		UID: true, BodySection: []*imap.FetchItemBodySection{section},
-	}).Collect()
-	if err != nil {
-		return nil, 0, m.s.failure(err)
-	}
+	messages := m.s.Fetch(found, &imap.FetchOptions{UID: true, BodySection: []*imap.FetchItemBodySection{section}})
 	now := time.Now()
-	for _, message := range messages {
-		header := bytes.ReplaceAll(message.FindBodySection(section), []byte("\r\n"), []byte("\n"))
-		mark, ok := markerIn(m.t, strings.Split(string(header), "\n"))
-		if !ok || message.UID == 0 || (mark.token != token && !mark.stale(now)) {
+	for message := messages.Next(); message != nil; message = messages.Next() {
+		uid, header, err := headerOf(message)
+		if err != nil {
+			// Nothing more of this command may be touched: the library goes on
+			// reading what is left of the connection by itself.
+			return nil, 0, m.s.failure(err)
+		}
+		mark, ok := markerIn(m.t, strings.Split(strings.ReplaceAll(header, "\r\n", "\n"), "\n"))
+		if !ok || uid == 0 || (mark.token != token && !mark.stale(now)) {
 			continue
 		}
-		ours.AddNum(message.UID)
+		ours.AddNum(uid)
 		if mark.token == token {
 			copies++
 		}
 	}
-	return ours, copies, nil
+	return ours, copies, m.s.failure(messages.Close())
+}
+
+// headerOf reads what was fetched of a message.
+func headerOf(message *imapclient.FetchMessageData) (uid imap.UID, header string, err error) {
+	for item := message.Next(); item != nil; item = message.Next() {
+		switch item := item.(type) {
+		case imapclient.FetchItemDataUID:
+			uid = item.UID
+		case imapclient.FetchItemDataBodySection:
+			if item.Literal == nil {
+				continue
+			}
+			data, err := io.ReadAll(item.Literal)
+			if err == nil && int64(len(data)) < item.Literal.Size() {
+				err = io.ErrUnexpectedEOF
+			}
+			if err != nil {
+				return 0, "", err
+			}
+			header = string(data)
+		}
+	}
+	return uid, header, nil
 }
 
 // expunge removes these messages and no others: a plain EXPUNGE would take
@@ -149,17 +173,22 @@ func lookByPOP3(ctx context.Context, t *Target, tr *Trace, key, token string, re
 	})
 	switch {
 	case isKind(err, KindClosed), isKind(err, KindAnswer):
-		// Another run has just removed one of the messages that this session
-		// lists: look again.
-		return 0, nil
+		return 0, &disturbed{err}
 	case err != nil:
 		return 0, err
 	}
 	return found, l.leave(ctx)
 }
 
+// disturbed is a look that may have failed because another run has just removed
+// one of the messages that the session lists.
+type disturbed struct{ error }
+
+// maxDisturbed is how often in a row that may be taken for the reason.
+const maxDisturbed = 3
+
 func (s *pop3Session) find(t *Target, token string, remove bool) (found int, err error) {
-	last, err := s.stat()
+	last, _, err := s.stat()
 	if err != nil {
 		return 0, err
 	}

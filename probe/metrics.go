@@ -52,7 +52,8 @@ var valueDescs = map[string]valueDesc{
 	"queue_oldest":        {desc("queue_oldest_age_seconds", "How long the oldest message in the queue has waited."), 1},
 	"disk_free":           {desc("disk_free_ratio", "The share of the file system that is free, by the volumes on it.", "volumes"), 0.01},
 	"containers_restarts": {desc("container_restarts", "How often the engine has restarted the service's container since it was made.", "service"), 1},
-	"clock_error":         {desc("clock_error_seconds", "How wrong the host's clock may be."), 1},
+	"clock_synchronised":  {desc("clock_synchronised", "1 if something keeps the host's clock that the kernel knows of, else 0."), 1},
+	"clock_error":         {desc("clock_error_seconds", "How wrong the host's clock may be; only of a clock that is kept."), 1},
 }
 
 // Describe implements prometheus.Collector.

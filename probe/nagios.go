@@ -18,14 +18,15 @@ func (r Report) WriteNagios(w io.Writer) error {
 		fmt.Fprintf(b, " | %s", strings.Join(data, " "))
 	}
 	b.WriteByte('\n')
-	for _, c := range r.Checks {
+	hints := r.hints()
+	for i, c := range r.Checks {
 		fmt.Fprintf(b, "[%s] %s %.3f s", strings.ToUpper(c.Status.String()), nagiosText(c.Name), c.Duration.Seconds())
 		if c.Reason != "" {
 			fmt.Fprintf(b, ": %s", nagiosText(c.Reason))
 		}
 		b.WriteByte('\n')
-		if c.Hint != "" {
-			fmt.Fprintf(b, "  hint: %s\n", nagiosText(c.Hint))
+		if hints[i] != "" {
+			fmt.Fprintf(b, "  hint: %s\n", nagiosText(hints[i]))
 		}
 		for _, note := range c.Notes {
 			fmt.Fprintf(b, "  %s\n", nagiosText(note))
@@ -55,6 +56,9 @@ func nagiosText(s string) string {
 // messages.
 const maxNamed = 3
 
+// maxReason bounds the reason there, in characters. All of it is in the detail.
+const maxReason = 160
+
 // nagiosSummary names the worst checks, the first with its reason.
 func (r Report) nagiosSummary() string {
 	if r.Status == OK || len(r.Checks) == 0 {
@@ -74,7 +78,7 @@ func (r Report) nagiosSummary() string {
 	if len(names) > maxNamed {
 		names, more = names[:maxNamed], fmt.Sprintf(" and %d more", len(names)-maxNamed)
 	}
-	return fmt.Sprintf("%s%s: %s (%s)", strings.Join(names, ", "), more, first, r.Summary())
+	return fmt.Sprintf("%s%s: %s (%s)", strings.Join(names, ", "), more, fit(first, maxReason), r.Summary())
 }
 
 // perfdata is 'label'=value[unit];[warning];[critical];[minimum];[maximum] for

@@ -82,22 +82,20 @@ func (s *pop3Session) loginInClear(user string) error {
 }
 
 func (s *pop3Session) read() error {
-	_, err := s.stat()
+	_, _, err := s.stat()
 	return err
 }
 
-// stat returns the number of messages.
-func (s *pop3Session) stat() (int, error) {
+// stat returns the number of messages, and their octets.
+func (s *pop3Session) stat() (count int, octets int64, err error) {
 	text, err := s.command("STAT")
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	var count int
-	var octets int64
 	if n, err := fmt.Sscanf(text, "%d %d", &count, &octets); n != 2 || err != nil || count < 0 || octets < 0 {
-		return 0, failf(KindAnswer, "STAT: %q", printable("+OK "+text))
+		return 0, 0, failf(KindAnswer, "STAT: %q", printable("+OK "+text))
 	}
-	return count, nil
+	return count, octets, nil
 }
 
 func (s *pop3Session) quit() error {

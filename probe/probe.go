@@ -41,11 +41,20 @@ type Target struct {
 	// Fingerprint is the SHA-256 of the leaf certificate on disk (its DER form)
 	// in hexadecimal, with or without colons. Empty: not known, not compared.
 	Fingerprint string
+	// Twin is the same of a second certificate, with another kind of key: clients
+	// choose between them. Empty: there is none.
+	Twin string
+
+	// StandIn says what the certificate stands in for: it is valid for Roots, but
+	// not what the server's users trust. Empty: it is no stand-in.
+	StandIn string
 
 	// User is the probe's own account, which is also its address. Empty:
 	// checks that need a login are reported as not run.
 	User     string
 	Password Secret
+	// Recipient is where mail for that account is sent, if not to User.
+	Recipient string
 	// Foreign says that this is no stack of this program's: what only those
 	// promise is not asked for, and hints are about servers in general.
 	Foreign bool
@@ -60,18 +69,19 @@ type Target struct {
 	// Database runs one query over the shared socket, from the host. Nil: the
 	// check is not run.
 	Database func(ctx context.Context) error
-	// Queued says whether the mail server still holds the message that it
+	// Queued says where in the mail server's queue the message waits that was
 	// acknowledged under queueID. It tells a late message from a lost one. Nil:
 	// nobody can be asked.
-	Queued func(ctx context.Context, queueID string) (bool, error)
+	Queued func(ctx context.Context, queueID string) (QueuedMessage, error)
 
 	// What else can be looked at. A check whose function is nil is not run.
 
-	// Rights says whether the services' database users have exactly the rights
-	// that they should have.
-	Rights     func(ctx context.Context) (bool, error)
+	// Rights says, in one sentence each, what somebody may do in the database
+	// and should not, and what a service may not do and should.
+	Rights     func(ctx context.Context) ([]string, error)
 	Queue      func(ctx context.Context) (QueueState, error)
 	Disks      func(ctx context.Context) ([]DiskState, error)
+	Mailboxes  func(ctx context.Context) (MailboxState, error)
 	Containers func(ctx context.Context) ([]ContainerState, error)
 	Clock      func(ctx context.Context) (ClockState, error)
 	// Own are this host's outward addresses, at most one of each family.
@@ -83,6 +93,7 @@ type Target struct {
 
 	adjust func(*tls.Config) // for checks that want another handshake
 	logins chan struct{}     // a place in it is needed to log in; nil: it is not
+	begun  chan struct{}     // takes one for each wait for a server's delay that has begun; may be nil
 }
 
 // Elsewhere is a mailbox of another server.
@@ -118,7 +129,7 @@ type Check struct {
 	About string // one line, for people
 	Run   Func
 
-	first bool // waits for a server's delay by design: to be started before the others
+	first bool // has to sit out a server's delay: is started before the others
 }
 
 // Options say how to run checks. The zero value runs all of them.
@@ -138,10 +149,14 @@ type Options struct {
 	Late time.Duration
 	// Warning and Critical replace what checks judge by.
 	Warning, Critical []Limit
+	// Untimed leaves out the limits of times: what has only just been started
+	// answers its first clients slowly.
+	Untimed bool
 	// Dialogue keeps what was said on every connection.
 	Dialogue bool
 
-	exact bool // Only are names, and no families
+	exact     bool          // Only are names, and no families
+	headStart time.Duration // see startAll; 0 means the default
 }
 
 // DefaultTimeout is the time of a whole run: what monitoring systems allow a
@@ -157,6 +172,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Late <= 0 {
 		o.Late = o.Timeout / 2
+	}
+	if o.headStart <= 0 {
+		o.headStart = min(headStart, o.Timeout/10)
 	}
 	return o
 }

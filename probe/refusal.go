@@ -56,6 +56,7 @@ func wrongPasswordAt(keys ...string) plan {
 		key := t.firstOn(keys...)
 		return attempt{"wrong password", func(ctx context.Context, t *Target, tr *Trace) error {
 			l, err := connectAny(ctx, t, tr, key, withTLS)
+			t.waitBegun()
 			if err != nil {
 				return err
 			}
@@ -102,6 +103,21 @@ func clearLoginAt(key string) plan {
 	}
 }
 
+// unverified is a plan that sends no secret: it is tried whatever certificate is
+// served. An expired one must not hide an open relay.
+func unverified(p plan) plan {
+	return func(t *Target) (attempt, bool) {
+		a, applies := p(t)
+		try := a.try
+		a.try = func(ctx context.Context, t *Target, tr *Trace) error {
+			look := *t
+			look.adjust = anyCertificate
+			return try(ctx, &look, tr)
+		}
+		return a, applies
+	}
+}
+
 // someUser is a user name to be refused with.
 func (t *Target) someUser() string {
 	if t.User != "" {
@@ -112,6 +128,15 @@ func (t *Target) someUser() string {
 
 // smtpAttempt is something that an SMTP listener must refuse.
 func smtpAttempt(name string, keys []string, sec security, try func(t *Target, s *smtpSession) error) plan {
+	return smtpDialogue(name, keys, sec, false, try)
+}
+
+// signedIn is something that submission must refuse after a login too.
+func signedIn(name string, try func(t *Target, s *smtpSession) error) plan {
+	return when(canLogIn, smtpDialogue(name, submissionTLS, withTLS, true, try))
+}
+
+func smtpDialogue(name string, keys []string, sec security, login bool, try func(t *Target, s *smtpSession) error) plan {
 	return func(t *Target) (attempt, bool) {
 		key := t.firstOn(keys...)
 		return attempt{name, func(ctx context.Context, t *Target, tr *Trace) error {
@@ -120,6 +145,11 @@ func smtpAttempt(name string, keys []string, sec security, try func(t *Target, s
 				return err
 			}
 			defer l.close()
+			if login {
+				if err := l.authenticate(ctx, t.User, t.Password); err != nil {
+					return err
+				}
+			}
 			s := l.session.(*smtpSession) // these keys are SMTP listeners
 			gone := false
 			err = l.tr.step(ctx, name, func() error {
@@ -141,24 +171,24 @@ func smtpAttempt(name string, keys []string, sec security, try func(t *Target, s
 var (
 	port25        = []string{"smtp"}
 	submissionTLS = []string{"submissions", "submission"}
-	refuseIMAP    = refusals(wrongPasswordAt("imaps", "imap"), clearLoginAt("imap"))
-	refusePOP3    = refusals(wrongPasswordAt("pop3s", "pop3"), clearLoginAt("pop3"))
-	refuseSieve   = refusals(wrongPasswordAt("managesieve"), clearLoginAt("managesieve"))
+	refuseIMAP    = refusals(unverified(wrongPasswordAt("imaps", "imap")), clearLoginAt("imap"))
+	refusePOP3    = refusals(unverified(wrongPasswordAt("pop3s", "pop3")), clearLoginAt("pop3"))
+	refuseSieve   = refusals(unverified(wrongPasswordAt("managesieve")), clearLoginAt("managesieve"))
 	refuseSMTP    = refusals(
 		smtpAttempt("login without TLS", port25, inClear, noAuth),
-		smtpAttempt("login", port25, withTLS, noAuth),
-		smtpAttempt("relay", port25, withTLS, noRelay),
+		unverified(smtpAttempt("login", port25, withTLS, noAuth)),
+		unverified(smtpAttempt("relay", port25, withTLS, noRelay)),
 		smtpAttempt("vrfy", port25, withTLS, noVRFY),
 		when(isOurs, smtpAttempt("sender", port25, withTLS, noHostedSender)),
 		when(canLogIn, smtpAttempt("smuggling", port25, withTLS, noSmuggling)),
 	)
 	refuseSubmission = refusals(
-		wrongPasswordAt("submissions", "submission"),
+		unverified(wrongPasswordAt("submissions", "submission")),
 		clearLoginAt("submission"),
-		smtpAttempt("relay", submissionTLS, withTLS, noRelay),
-		when(canLogIn, smtpAttempt("sender", submissionTLS, withTLS, noForeignSender)),
-		when(canLogIn, smtpAttempt("null sender", submissionTLS, withTLS, noNullSender)),
-		when(isConfined, smtpAttempt("recipient", submissionTLS, withTLS, noOutsideRecipient)),
+		unverified(smtpAttempt("relay", submissionTLS, withTLS, noRelay)),
+		signedIn("sender", noForeignSender),
+		signedIn("null sender", noNullSender),
+		when(isConfined, signedIn("recipient", noOutsideRecipient)),
 	)
 )
 
@@ -172,7 +202,7 @@ func when(applies func(t *Target) bool, p plan) plan {
 
 func canLogIn(t *Target) bool   { return t.needAccount() == nil }
 func isOurs(t *Target) bool     { return !t.Foreign && canLogIn(t) }
-func isConfined(t *Target) bool { return t.Confined && canLogIn(t) }
+func isConfined(t *Target) bool { return t.Confined }
 
 // noAuth: AUTH is neither offered nor taken.
 func noAuth(t *Target, s *smtpSession) error {
@@ -209,11 +239,15 @@ func noRelay(t *Target, s *smtpSession) error {
 // noVRFY: nobody learns which addresses there are. A server that answers the
 // same to every address tells nothing either (RFC 5321, section 3.5.3).
 func noVRFY(t *Target, s *smtpSession) error {
-	known, err := s.send("VRFY %s", t.someUser())
+	address := t.recipient() // at our own stacks, mail for the account itself is refused
+	if address == "" {
+		address = t.someUser()
+	}
+	known, err := s.send("VRFY %s", address)
 	if err != nil {
 		return err
 	}
-	_, domain, _ := strings.Cut(t.someUser(), "@")
+	_, domain, _ := strings.Cut(address, "@")
 	unknown, err := s.send("VRFY nobody-at-all@%s", domain)
 	switch {
 	case err != nil:
@@ -229,7 +263,7 @@ func noVRFY(t *Target, s *smtpSession) error {
 // noHostedSender: nobody claims a local address on port 25, where there are no
 // logins.
 func noHostedSender(t *Target, s *smtpSession) error {
-	r, err := s.offer(t.User, t.User)
+	r, err := s.offer(t.User, t.recipient())
 	if err == nil && r.taken() {
 		err = failf(KindInsecure, "mail from the hosted address <%s> is taken without login: %s", t.User, r)
 	}
@@ -238,16 +272,13 @@ func noHostedSender(t *Target, s *smtpSession) error {
 
 // noForeignSender: after login, no address but one's own.
 func noForeignSender(t *Target, s *smtpSession) error {
-	if err := s.login(t.User, t.Password); err != nil {
-		return err
-	}
 	_, domain, _ := strings.Cut(t.User, "@")
 	senders := []string{"nobody-at-all@" + domain, outsideSender}
 	if !t.Foreign { // elsewhere the user may well be the postmaster
 		senders = append([]string{"postmaster@" + domain}, senders...)
 	}
 	for _, from := range senders {
-		r, err := s.offer(from, t.User)
+		r, err := s.offer(from, t.recipient())
 		if err != nil {
 			return err
 		}
@@ -260,10 +291,7 @@ func noForeignSender(t *Target, s *smtpSession) error {
 
 // noNullSender: bounces come from servers, not from users.
 func noNullSender(t *Target, s *smtpSession) error {
-	if err := s.login(t.User, t.Password); err != nil {
-		return err
-	}
-	r, err := s.offer("", t.User)
+	r, err := s.offer("", t.recipient())
 	if err == nil && r.taken() {
 		err = failf(KindInsecure, "the null sender is taken after login: %s", r)
 	}
@@ -272,9 +300,6 @@ func noNullSender(t *Target, s *smtpSession) error {
 
 // noOutsideRecipient: the probe's account mails nobody but itself.
 func noOutsideRecipient(t *Target, s *smtpSession) error {
-	if err := s.login(t.User, t.Password); err != nil {
-		return err
-	}
 	r, err := s.offer(t.User, outsideRecipient)
 	if err == nil && r.taken() {
 		err = failf(KindInsecure, "the probe's account can mail <%s>: %s", outsideRecipient, r)

@@ -75,9 +75,34 @@ func TestRefusalWithoutAccount(t *testing.T) {
 	w := newWorld(t)
 	target := w.start(allKeys...)
 	target.User, target.Password = "", ""
-	for _, c := range run(t, target, Options{Only: []string{"refusal"}, Timeout: 10 * time.Second}).Checks {
+	for _, c := range run(t, target, Options{Only: []string{"refusal"}, Timeout: 20 * time.Second, Slow: time.Minute}).Checks {
 		if c.Status != OK {
 			t.Errorf("%s: %s", c.Name, c.Reason)
+		}
+	}
+}
+
+// TestRefusalsUnderABadCertificate: it hides nothing that can be tried without a
+// secret, and no secret is sent.
+func TestRefusalsUnderABadCertificate(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.serve(w.ca.leaf(t, testHost, -time.Hour))
+	w.openRelay = true
+	r := run(t, w.start(allKeys...), Options{Only: []string{"refusal"}, Timeout: 10 * time.Second})
+	seen := map[string]string{}
+	for _, c := range r.Checks {
+		for _, f := range c.Failures {
+			seen[c.Name] += f.Step + ": " + f.Kind.String() + "; "
+		}
+	}
+	for name, want := range map[string]string{
+		"refusal.imap": "", "refusal.pop3": "", "refusal.managesieve": "",
+		"refusal.submission": "relay: taken, must be refused; tls: TLS trouble; tls: TLS trouble; tls: TLS trouble; ",
+		"refusal.smtp":       "relay: taken, must be refused; tls: TLS trouble; tls: TLS trouble; tls: TLS trouble; ",
+	} {
+		if seen[name] != want {
+			t.Errorf("%s: %q, want %q", name, seen[name], want)
 		}
 	}
 }

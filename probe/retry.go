@@ -3,14 +3,15 @@ package probe
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 )
 
 // minimalTry is the least time that another try is worth.
 const minimalTry = time.Second
 
-// breath is what a server gets between two tries: a restart or a lock that took
-// the first one may be over then.
+// breath is what a server gets between two tries at least, counted from the
+// first failure: a restart or a lock that took the first one may be over then.
 const breath = time.Second
 
 // pause waits, and is false if ctx ends first.
@@ -26,24 +27,27 @@ func pause(ctx context.Context, d time.Duration) bool {
 }
 
 // RunRetrying is Run, and runs again up to so many times those checks that did
-// not end well. All of it takes no longer than o.Timeout: each try may take its
-// share of what is left. A check that passes at last is ok, and says how it
-// failed before.
+// not end well. All of it takes no longer than o.Timeout: a try that is not the
+// last may take three fifths of what is left, since what is tried again is
+// less. A check that passes at last is ok, and says how it failed before.
 func RunRetrying(ctx context.Context, t Target, o Options, retries int) Report {
 	o = o.withDefaults()
 	began := time.Now()
-	share := func(tries int) Options {
+	share := func(further int) Options {
 		p := o
-		p.Timeout = (o.Timeout - time.Since(began)) / time.Duration(tries)
+		if p.Timeout -= time.Since(began); further > 0 {
+			p.Timeout = p.Timeout * 3 / 5
+		}
 		return p
 	}
-	r := Run(ctx, t, share(retries+1))
+	r := Run(ctx, t, share(retries))
 	for left := retries; left > 0 && ctx.Err() == nil; left-- {
-		again := r.notOK()
-		if len(again) == 0 || share(left).Timeout < minimalTry+breath || !pause(ctx, breath) {
+		again, since := r.notOK()
+		rest := max(0, breath-since)
+		if len(again) == 0 || share(left-1).Timeout < minimalTry+rest || !pause(ctx, rest) {
 			break
 		}
-		next := share(left)
+		next := share(left - 1)
 		next.Only, next.Skip = again, nil
 		next.exact = true
 		r = r.merge(Run(ctx, t, next))
@@ -52,15 +56,21 @@ func RunRetrying(ctx context.Context, t Target, o Options, retries int) Report {
 	return r
 }
 
-// notOK are the names of the checks that did not end well and were run.
-func (r Report) notOK() []string {
-	var names []string
+// notOK are the names of the checks that did not end well, were run, and could
+// end better, and how long ago the last of them failed. A server that was waited
+// for to the end has had its time.
+func (r Report) notOK() (names []string, since time.Duration) {
+	since = r.Duration
 	for _, c := range r.Checks {
-		if c.Status != OK && c.Time.Unit != "" {
+		open := slices.ContainsFunc(c.Failures, func(f *Failure) bool { return !f.settled })
+		if open && c.Time.Unit != "" {
 			names = append(names, c.Name)
+			if c.Failures[0].Kind != KindTimeout {
+				since = min(since, r.Duration-c.Duration)
+			}
 		}
 	}
-	return names
+	return names, max(0, since)
 }
 
 // merge puts the results of a later try in the place of the earlier ones.

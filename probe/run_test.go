@@ -37,6 +37,7 @@ func TestSockets(t *testing.T) {
 		{"not mounted", SocketView{Mount: "none", Connect: "ENOENT", Unlink: "ENOENT"}, nil, KindSocket, "not mounted"},
 		{"absent", SocketView{Mount: "ro", Connect: "ENOENT", Unlink: "EROFS"}, nil, KindSocket, "does not exist"},
 		{"stale", SocketView{Mount: "ro", Connect: "ECONNREFUSED", Unlink: "EROFS"}, nil, KindSocket, "nobody listens"},
+		{"stuck", SocketView{Mount: "ro", Connect: "EAGAIN", Unlink: "EROFS"}, nil, KindSocket, "queue of connections is full"},
 		{"forbidden", SocketView{Mount: "ro", Connect: "EACCES", Unlink: "EROFS"}, nil, KindSocket, "may not connect"},
 		{"odd", SocketView{Mount: "ro", Connect: "EIO", Unlink: "EROFS"}, nil, KindSocket, "EIO"},
 		{"no container", SocketView{}, errors.New("container is not running"), KindNotRun, "not running"},
@@ -250,5 +251,32 @@ func TestEveryKindHasWords(t *testing.T) {
 			t.Errorf("kinds %d and %d have the same words", k, other)
 		}
 		words[k.String()] = k
+	}
+}
+
+// TestWrongPasswordsGoFirst: what a server sits out on purpose has begun before
+// any other check, so that all of those fit into that time.
+func TestWrongPasswordsGoFirst(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.greetAfter = 300 * time.Millisecond
+	target := w.start("imaps", "pop3s", "submissions")
+	began, others := time.Now(), time.Duration(0)
+	target.Database = func(context.Context) error {
+		others = time.Since(began)
+		return nil
+	}
+	o := Options{Only: []string{"refusal", "mysql.query"}, Timeout: 20 * time.Second, headStart: 20 * time.Second}
+	if r := run(t, target, o); r.Status != OK || others < w.greetAfter {
+		t.Errorf("%s; another check began after %s, before the servers had greeted", r.Summary(), others)
+	}
+	// Nobody waits for a server that does not even greet.
+	silent := newWorld(t)
+	silent.listener("imaps")
+	silent.target.Database = target.Database
+	began = time.Now()
+	o = Options{Only: []string{"refusal", "mysql.query"}, Timeout: 5 * time.Second}
+	if run(t, silent.target, o); others > 3*time.Second {
+		t.Errorf("another check began after %s", others)
 	}
 }

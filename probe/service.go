@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"time"
 )
 
 // session is a dialogue in one of the mail protocols, up to and including the
@@ -87,10 +88,11 @@ func connect(ctx context.Context, t *Target, tr *Trace, s service, addr netip.Ad
 	if err != nil {
 		return nil, err
 	}
+	w.hello = t.helloName(w.raw.LocalAddr())
 	l := &link{wire: w, tr: tr, slots: t.logins}
 	if err := l.begin(ctx, t, s, sec); err != nil {
 		w.close()
-		return nil, err
+		return nil, w.speechless(err)
 	}
 	return l, nil
 }
@@ -131,12 +133,19 @@ func (l *link) begin(ctx context.Context, t *Target, s service, sec security) er
 // the last one too late, and that would say nothing about its health.
 const maxLogins = 4
 
+// turn is how long a login may keep the next one waiting. The hash takes some
+// 30 ms; a refusal is held back for two seconds on purpose, and twenty of those
+// in groups of four would not fit into DefaultTimeout.
+const turn = 500 * time.Millisecond
+
 // authenticate logs in, in the step "login", when it is its turn.
 func (l *link) authenticate(ctx context.Context, user string, password Secret) error {
 	if l.slots != nil {
 		select {
 		case l.slots <- struct{}{}:
-			defer func() { <-l.slots }()
+			over := sync.OnceFunc(func() { <-l.slots })
+			defer over()
+			defer time.AfterFunc(turn, over).Stop()
 		case <-ctx.Done():
 			return l.tr.step(ctx, "login", func() error { return ctx.Err() })
 		}
@@ -219,21 +228,29 @@ func visit(ctx context.Context, t *Target, tr *Trace, s service, addr netip.Addr
 // was named: then it is looked at from outside.
 func (t *Target) anonymous() bool { return t.Foreign && t.User == "" }
 
+// recipient is where mail for the account is sent.
+func (t *Target) recipient() string {
+	if t.Recipient != "" {
+		return t.Recipient
+	}
+	return t.User
+}
+
 // needAccount says why checks that log in cannot run.
 func (t *Target) needAccount() error {
 	if t.Unverified != "" {
 		return &Failure{
-			Kind: KindNotRun, Detail: t.Unverified,
+			Kind: KindNotRun, Detail: t.Unverified, settled: true,
 			Advice: "run it with the rights to read the stack's files, as root",
 		}
 	}
 	if t.User == "" || t.Password == "" {
 		return &Failure{
-			Kind: KindNotRun, Detail: "the password of the probe's account is not known",
+			Kind: KindNotRun, Detail: "the password of the probe's account is not known", settled: true,
 			Advice: "run it with the rights to read the stack's secrets, as root",
 		}
 	}
-	if strings.ContainsAny(t.User+string(t.Password), "\r\n\x00") {
+	if strings.ContainsAny(t.User+t.Recipient+string(t.Password), "\r\n\x00") {
 		return failf(KindNotRun, "user name or password hold a character that no mail protocol can carry")
 	}
 	return nil

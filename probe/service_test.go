@@ -6,6 +6,8 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -85,22 +87,14 @@ func TestEverySabotage(t *testing.T) {
 		"submissions": {"banner": "", "login": "AUTH", "read": "NOOP", "quit": "QUIT"},
 		"managesieve": {"tls": "", "login": "AUTHENTICATE", "read": "LISTSCRIPTS", "quit": "LOGOUT"},
 	}
-	kinds := map[string]Kind{
-		"silent": KindTimeout, "close": KindClosed, "reset": KindClosed, "half": KindClosed,
-		"garbage": KindGarbage, "binary": KindGarbage, "long": KindGarbage,
-	}
 	for key, steps := range commands {
 		for step, command := range steps {
-			for how, kind := range kinds {
+			for how, kind := range ways {
 				t.Run(fmt.Sprintf("%s/%s/%s", key, step, how), func(t *testing.T) {
 					t.Parallel()
 					w := newWorld(t)
 					w.sabotage = &sabotage{after: command, how: how}
-					timeout := 10 * time.Second
-					if how == "silent" {
-						timeout = 500 * time.Millisecond
-					}
-					wantFailure(t, check(t, w.start(key), key, timeout), kind, step)
+					wantFailure(t, check(t, w.start(key), key, patience(how)), kind, step)
 				})
 			}
 		}
@@ -115,8 +109,8 @@ func TestFloodIsBounded(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
 			w.sabotage = &sabotage{how: "flood"}
-			r := check(t, w.start(key), key, 10*time.Second)
-			if r.Status != Critical || r.Duration > 9*time.Second {
+			r := check(t, w.start(key), key, 30*time.Second)
+			if r.Status != Critical || r.Duration > 28*time.Second {
 				t.Errorf("%s after %s: %s", r.Status, r.Duration, r.Reason)
 			}
 		})
@@ -140,7 +134,26 @@ func TestConnectionFailures(t *testing.T) {
 			if serviceOf(key).implicit {
 				step = "tls"
 			}
-			wantFailure(t, check(t, w.target, key, 300*time.Millisecond), KindTimeout, step)
+			wantFailure(t, check(t, w.target, key, patience("silent")), KindTimeout, step)
+
+			// Taken and closed without a word: a published port that nobody
+			// listens behind.
+			w = newWorld(t)
+			ln := w.listener(key)
+			go func() {
+				for {
+					conn, err := ln.Accept()
+					if err != nil {
+						return
+					}
+					conn.Close()
+				}
+			}()
+			got := check(t, w.target, key, 10*time.Second)
+			wantFailure(t, got, KindClosed, step)
+			if !strings.Contains(got.Hint, "nobody listens behind it") {
+				t.Errorf("hint %q", got.Hint)
+			}
 		})
 	}
 }
@@ -158,8 +171,7 @@ func TestTLSFailures(t *testing.T) {
 			}{
 				"foreign authority": {func(w *world) { w.serve(other.leaf(t, testHost, time.Hour)) }, KindTLS, "unknown authority"},
 				"wrong name":        {func(w *world) { w.serve(w.ca.leaf(t, "other.test", time.Hour)) }, KindTLS, "other.test"},
-				"expired":           {func(w *world) { w.serve(w.ca.leaf(t, testHost, -time.Hour)) }, KindTLS, "expired"},
-				"other certificate": {func(w *world) { w.target.Fingerprint = strings.Repeat("AB:", 31) + "AB" }, KindCertificate, "abababab"},
+				"expired":           {func(w *world) { w.serve(w.ca.leaf(t, testHost, -time.Hour)) }, KindTLS, "the certificate is valid from"},
 			} {
 				w := newWorld(t)
 				c.spoil(w)
@@ -222,6 +234,50 @@ func TestWrongCredentialsAndBackendDown(t *testing.T) {
 			got := check(t, target, key, 10*time.Second)
 			wantFailure(t, got, KindNotRun, "")
 		})
+	}
+}
+
+// crowded is a session whose login is answered when one more is under way than
+// there are places.
+type crowded struct {
+	session
+	ctx   context.Context
+	begun *atomic.Int32
+	all   chan struct{}
+}
+
+func (c crowded) login(string, Secret) error {
+	if c.begun.Add(1) == maxLogins+1 {
+		close(c.all)
+	}
+	select {
+	case <-c.all:
+		return failf(KindCredentials, "no")
+	case <-c.ctx.Done():
+		return c.ctx.Err()
+	}
+}
+
+// TestRefusedLoginsHoldUpNobody: a server holds each refusal back for seconds,
+// and the next login has its turn before that.
+func TestRefusedLoginsHoldUpNobody(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	slots := make(chan struct{}, maxLogins)
+	s := crowded{ctx: ctx, begun: new(atomic.Int32), all: make(chan struct{})}
+	var wg sync.WaitGroup
+	for range maxLogins + 1 {
+		wg.Go(func() {
+			l := &link{session: s, tr: newTrace(), slots: slots}
+			if err := l.authenticate(ctx, testUser, testPassword); !isKind(err, KindCredentials) {
+				t.Errorf("login: %v", err)
+			}
+		})
+	}
+	wg.Wait()
+	if len(slots) != 0 {
+		t.Errorf("%d places are still taken", len(slots))
 	}
 }
 

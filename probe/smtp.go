@@ -3,6 +3,8 @@ package probe
 import (
 	"encoding/base64"
 	"fmt"
+	"net"
+	"net/netip"
 	"strconv"
 	"strings"
 )
@@ -35,9 +37,22 @@ var smtpProtocol = protocol{
 	},
 }
 
-// helloName is what the probe calls itself in EHLO. An address literal is
-// always a valid name (RFC 5321, section 4.1.3).
-const helloName = "[127.0.0.1]"
+// helloName is what the probe calls itself in EHLO: at a stack of this program,
+// whose log shows it, a name to be known by; elsewhere its own address, which is
+// a valid name everywhere (RFC 5321, section 4.1.3).
+func (t *Target) helloName(local net.Addr) string {
+	if !t.Foreign {
+		return "mailstack-probe." + t.Hostname
+	}
+	own, err := netip.ParseAddrPort(local.String())
+	if err != nil {
+		return "[127.0.0.1]"
+	}
+	if a := own.Addr().Unmap().WithZone(""); a.Is6() {
+		return "[IPv6:" + a.String() + "]"
+	}
+	return "[" + own.Addr().Unmap().String() + "]"
+}
 
 type smtpSession struct {
 	w          *wire
@@ -126,12 +141,14 @@ func smtpFailure(r smtpReply) error {
 		kind = KindNeedsTLS
 	case 421, 451, 454:
 		kind = KindBackend
+	case 452:
+		kind = KindNoRoom
 	}
 	return failf(kind, "%s", r)
 }
 
 func (s *smtpSession) hello() error {
-	r, err := s.command(250, "EHLO %s", helloName)
+	r, err := s.command(250, "EHLO %s", s.w.hello)
 	if err != nil {
 		return err
 	}
@@ -221,7 +238,11 @@ func (s *smtpSession) deliver(from, to string, message []byte) (string, error) {
 	if _, err := s.command(250, "MAIL FROM:<%s>", from); err != nil {
 		return "", err
 	}
-	if _, err := s.command(250, "RCPT TO:<%s>", to); err != nil {
+	notify := ""
+	if _, ok := s.extensions["DSN"]; ok {
+		notify = " NOTIFY=NEVER" // a bounce would stay where the message was sent from (RFC 3461)
+	}
+	if _, err := s.command(250, "RCPT TO:<%s>%s", to, notify); err != nil {
 		return "", err
 	}
 	if _, err := s.command(354, "DATA"); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"strings"
 )
 
 // SocketCheck is one socket, to be looked at from inside a consumer of it.
@@ -28,16 +29,13 @@ func (s SocketCheck) name() string { return "sockets." + s.Consumer + "." + s.So
 
 func checkSocket(s SocketCheck) Func {
 	return func(ctx context.Context, _ *Target, tr *Trace) error {
-		return tr.step(ctx, "look", func() error {
+		return tr.step(ctx, lookStep, func() error {
 			view, err := s.Look(ctx)
 			if err != nil {
 				if ctx.Err() != nil {
 					return ctx.Err()
 				}
-				return &Failure{
-					Kind: KindNotRun, Detail: printable(err.Error()), Err: err,
-					Advice: "the look is taken from inside " + s.Consumer + ": is it running? `mailstack status`",
-				}
+				return unseen(err, "the look is taken from inside "+s.Consumer+": is it running? `mailstack status`")
 			}
 			return judgeSocket(s, view)
 		})
@@ -61,13 +59,27 @@ func judgeSocket(s SocketCheck, v SocketView) error {
 	case "ok":
 		return nil
 	case "ENOENT":
-		return &Failure{Kind: KindSocket, Detail: "it does not exist", Advice: "the service that listens there is not up: `mailstack status`"}
+		return &Failure{Kind: KindSocket, Detail: "it does not exist", Advice: s.listener("does not run, or has lost it")}
 	case "ECONNREFUSED":
-		return &Failure{Kind: KindSocket, Detail: "nobody listens on it", Advice: "the service that listens there has died: `mailstack status`"}
+		return &Failure{Kind: KindSocket, Detail: "nobody listens on it", Advice: s.listener("has died")}
+	case "EAGAIN":
+		return &Failure{Kind: KindSocket, Detail: "its queue of connections is full", Advice: s.provider() + ", which listens there, takes none: it is frozen or overloaded, see `mailstack status`"}
 	case "EACCES":
 		return &Failure{Kind: KindSocket, Detail: s.Consumer + " may not connect to it", Advice: "its owner or mode are wrong; `mailstack up` restarts what is not as planned"}
 	}
 	return failf(KindSocket, "connecting gives %s", printable(v.Connect))
+}
+
+// provider is the service that listens on the socket.
+func (s SocketCheck) provider() string {
+	provider, _, _ := strings.Cut(s.Socket, "/")
+	return provider
+}
+
+// listener is advice about the service that listens on the socket. A socket that
+// was removed comes back with a new start only.
+func (s SocketCheck) listener(what string) string {
+	return s.provider() + ", which listens there, " + what + ": `mailstack status` says whether it runs; a restart of its container makes the socket anew"
 }
 
 func checkDatabase(ctx context.Context, t *Target, tr *Trace) error {
@@ -77,7 +89,7 @@ func checkDatabase(ctx context.Context, t *Target, tr *Trace) error {
 			return err
 		}
 		if errors.Is(err, fs.ErrPermission) {
-			return &Failure{Kind: KindNotRun, Detail: printable(err.Error()), Err: err}
+			return unseen(err, "")
 		}
 		return &Failure{Kind: KindBackend, Detail: printable(err.Error()), Err: err}
 	})

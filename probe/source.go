@@ -78,13 +78,8 @@ func seenAs(ctx context.Context, t *Target, tr *Trace, addr netip.AddrPort) (Pee
 		return PeerView{}, err
 	}
 	defer l.close()
-	to := "mailstack-probe-" + token + "@example.com"
-	r, err := l.session.(*smtpSession).offer("", to)
-	switch {
-	case err != nil:
+	if err := refusedFor(l.session.(*smtpSession), "mailstack-probe-"+token+"@example.com"); err != nil {
 		return PeerView{}, err
-	case r.taken():
-		return PeerView{}, failf(KindInsecure, "open relay: mail to <%s> is taken: %s", to, r)
 	}
 	if err := l.leave(ctx); err != nil {
 		return PeerView{}, err
@@ -92,10 +87,7 @@ func seenAs(ctx context.Context, t *Target, tr *Trace, addr netip.AddrPort) (Pee
 	for pause := 20 * time.Millisecond; ; pause = min(2*pause, time.Second) {
 		view, err := t.Logged(ctx, began, token)
 		if err != nil && ctx.Err() == nil {
-			return PeerView{}, &Failure{
-				Kind: KindNotRun, Detail: printable(err.Error()), Err: err,
-				Advice: "the daemon's log cannot be read: is it running? `mailstack status`",
-			}
+			return PeerView{}, unseen(err, "the daemon's log cannot be read: is it running? `mailstack status`")
 		}
 		if view.Peer.IsValid() {
 			return view, nil
@@ -108,4 +100,21 @@ func seenAs(ctx context.Context, t *Target, tr *Trace, addr netip.AddrPort) (Pee
 			return PeerView{}, failf(KindNotRun, "the daemon has not logged the connection")
 		}
 	}
+}
+
+// refusedFor has mail to an address refused at the address itself: what is
+// refused before it is logged without it.
+func refusedFor(s *smtpSession, to string) error {
+	r, err := s.send("MAIL FROM:<>")
+	switch {
+	case err != nil:
+		return err
+	case !r.taken():
+		return failf(KindNotRun, "no mail is taken now, so that no recipient can be refused: %s", r)
+	}
+	r, err = s.send("RCPT TO:<%s>", to)
+	if err == nil && r.taken() {
+		err = failf(KindInsecure, "open relay: mail to elsewhere is taken: %s", r)
+	}
+	return err
 }

@@ -25,20 +25,21 @@ var marks = [...]struct{ mark, colour string }{
 
 // WriteText writes a report for people: one line a check with its time, under
 // those that are not ok the reason and what to do, and a last line that sums
-// up.
+// up. What is to be done about several checks is said at the first of them.
 func (r Report) WriteText(w io.Writer, o TextOptions) error {
 	b := bufio.NewWriter(w)
 	width := 0
 	for _, c := range r.Checks {
 		width = max(width, utf8.RuneCountInString(c.Name))
 	}
-	for _, c := range r.Checks {
+	hints := r.hints()
+	for i, c := range r.Checks {
 		fmt.Fprintf(b, "%s %-*s  %s\n", o.mark(c.Status), width, c.Name, seconds(c.Duration))
 		for _, reason := range reasonsOf(c.Failures) {
 			fmt.Fprintf(b, "    %s\n", reason)
 		}
-		if c.Hint != "" {
-			fmt.Fprintf(b, "    hint: %s\n", c.Hint)
+		if hints[i] != "" {
+			fmt.Fprintf(b, "    hint: %s\n", hints[i])
 		}
 		for _, note := range c.Notes {
 			fmt.Fprintf(b, "    %s\n", note)
@@ -53,6 +54,21 @@ func (r Report) WriteText(w io.Writer, o TextOptions) error {
 	}
 	fmt.Fprintln(b, r.Summary())
 	return b.Flush()
+}
+
+// hints are those of the checks, each where it comes first and "" after that:
+// one cause can make twenty checks fail, and is mended once.
+func (r Report) hints() []string { return hintsOf(r.Checks) }
+
+func hintsOf(results []Result) []string {
+	all := make([]string, len(results))
+	given := make(map[string]bool)
+	for i, c := range results {
+		if !given[c.Hint] {
+			all[i], given[c.Hint] = c.Hint, true
+		}
+	}
+	return all
 }
 
 func (o TextOptions) mark(s Status) string {

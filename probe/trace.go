@@ -30,6 +30,7 @@ type findings struct {
 	values []Value
 	notes  []string
 	served map[string]string // address -> fingerprint of the certificate
+	down   []downed
 }
 
 func newTrace() *Trace { return &Trace{rec: new(record)} }
@@ -64,12 +65,19 @@ func (tr *Trace) served(addr, fingerprint string) {
 	tr.rec.findings.served[addr] = fingerprint
 }
 
+// blamed records a container that may be why other checks fail.
+func (tr *Trace) blamed(d downed) {
+	tr.rec.mu.Lock()
+	defer tr.rec.mu.Unlock()
+	tr.rec.findings.down = append(tr.rec.findings.down, d)
+}
+
 // found is a copy of the findings so far.
 func (tr *Trace) found() findings {
 	tr.rec.mu.Lock()
 	defer tr.rec.mu.Unlock()
 	f := tr.rec.findings
-	return findings{slices.Clone(f.values), slices.Clone(f.notes), maps.Clone(f.served)}
+	return findings{slices.Clone(f.values), slices.Clone(f.notes), maps.Clone(f.served), slices.Clone(f.down)}
 }
 
 // step does f under a name, times it, and returns its error as a Failure that

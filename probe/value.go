@@ -104,6 +104,9 @@ func decimal(x float64) string {
 type Limit struct {
 	Check string // name of a check or of a family; "" means the times of all
 	Range Range
+	// Standing limits hold where no other limit is for the same check, whether
+	// that is for it alone, its family or all.
+	Standing bool
 }
 
 // ParseLimit reads RANGE or CHECK=RANGE.
@@ -119,7 +122,7 @@ func ParseLimit(text string) (Limit, error) {
 	if named {
 		err = CheckNames([]string{check})
 	}
-	return Limit{check, r}, err
+	return Limit{Check: check, Range: r}, err
 }
 
 // Value is something that a check has measured besides its time.
@@ -136,20 +139,25 @@ type Value struct {
 	Advice            string // what to do about an alert
 }
 
-// limitFor is the limit that is meant most precisely for a check. Limits
-// without a name are for times only.
+// limitFor is the limit that is meant most precisely for a check, the last of
+// several. Limits without a name are for times only.
 func limitFor(limits []Limit, check string, timed bool) (Range, bool) {
-	var best Range
-	length := -1
-	for _, l := range limits {
-		if l.Check == "" && !timed || l.Check != "" && !matches(check, l.Check) {
-			continue
+	for _, standing := range []bool{false, true} {
+		var best Range
+		length := -1
+		for _, l := range limits {
+			if l.Standing != standing || l.Check == "" && !timed || l.Check != "" && !matches(check, l.Check) {
+				continue
+			}
+			if len(l.Check) >= length {
+				best, length = l.Range, len(l.Check)
+			}
 		}
-		if len(l.Check) >= length {
-			best, length = l.Range, len(l.Check)
+		if length >= 0 {
+			return best, true
 		}
 	}
-	return best, length >= 0
+	return Range{}, false
 }
 
 // judge holds the values of a check, or its time if it has none, against their
@@ -170,7 +178,7 @@ func (o Options) judge(check string, took time.Duration, values []Value) (judged
 		errs = append(errs, v.judge())
 	}
 	time = Value{Name: "time", Unit: "s", Amount: took.Seconds(), Text: fmt.Sprintf("took %.3f s", took.Seconds())}
-	if len(values) == 0 {
+	if len(values) == 0 && !o.Untimed {
 		time.Warning, _ = limitFor(o.Warning, check, true)
 		time.Critical, _ = limitFor(o.Critical, check, true)
 		errs = append(errs, time.judge())

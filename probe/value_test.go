@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -87,9 +88,38 @@ func TestLimits(t *testing.T) {
 			t.Errorf("%s: values %v and time %v", c.check, values, timed)
 		}
 	}
+	// What is given comes before what stands in a file, even where that is more
+	// precise.
+	standing := limits("imap=1", "queue=1", "pop3=1")
+	for i := range standing {
+		standing[i].Standing = true
+	}
+	o.Warning = append(o.Warning[1:], standing...)
+	for check, alert := range map[string]bool{"imap": false, "pop3": true, "imaps": false} {
+		if _, _, err := o.judge(check, 2*time.Second, nil); (err != nil) != alert {
+			t.Errorf("%s at 2 s: %v", check, err)
+		}
+	}
+	o.Untimed = true
+	if _, _, err := o.judge("pop3", time.Minute, nil); err != nil {
+		t.Errorf("a time is judged: %v", err)
+	}
 	_, _, err := o.judge("queue", 0, queue)
 	if want := "8 messages (8, limit 7)"; !strings.Contains(err.Error(), want) {
 		t.Errorf("%v does not say %q", err, want)
+	}
+}
+
+// TestLimitByPort: a certificate's limit can be named by the port's number, too.
+func TestLimitByPort(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	target := w.start("imaps")
+	limit, err := ParseLimit(fmt.Sprintf("cert.%d=99:", target.Ports["imaps"]))
+	must(t, err)
+	r := run(t, target, Options{Only: []string{"cert"}, Warning: []Limit{limit}})
+	if r.Status != Warning || r.Checks[0].Failures[0].Kind != KindWarningLimit {
+		t.Errorf("%s: %s", r.Status, r.Checks[0].Reason)
 	}
 }
 

@@ -44,10 +44,6 @@ func (h *History) Screen(heading string, o TextOptions, width, height int) []str
 	if h.ended.IsZero() {
 		return append(lines, fit("the first run is under way", width))
 	}
-	names := 0
-	for _, c := range h.last.Checks {
-		names = max(names, utf8.RuneCountInString(c.Name))
-	}
 	room := height - len(lines) - 2
 	checks := slices.Clone(h.last.Checks)
 	need := func() (n int) {
@@ -66,9 +62,14 @@ func (h *History) Screen(heading string, o TextOptions, width, height int) []str
 			hidden++
 		}
 	}
+	names := 0
+	for _, c := range checks {
+		names = max(names, utf8.RuneCountInString(c.Name))
+	}
+	names = min(names, max(8, width-timeColumns)) // the time is worth more than a name's end
 	for _, c := range checks {
 		// The mark is outside of what is cut: colour takes no room.
-		rest := fmt.Sprintf(" %-*s %s  %s", names, c.Name, seconds(c.Duration), spark(h.rows[c.Name]))
+		rest := fmt.Sprintf(" %-*s %s  %s", names, fit(c.Name, names), seconds(c.Duration), spark(h.rows[c.Name]))
 		lines = append(lines, o.mark(c.Status)+fit(rest, width-1))
 		if c.Status != OK {
 			lines = append(lines, fit("    "+c.Reason, width))
@@ -81,6 +82,9 @@ func (h *History) Screen(heading string, o TextOptions, width, height int) []str
 	lines = append(lines, "", fit(summary, width))
 	return lines[:min(len(lines), max(1, height))]
 }
+
+// timeColumns is what a line has besides the name: mark, time and two bars.
+const timeColumns = 15
 
 // fit cuts a line to so many columns.
 func fit(s string, width int) string {

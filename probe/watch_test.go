@@ -46,6 +46,11 @@ func TestScreen(t *testing.T) {
 	if got := strings.Join(h.Screen("x", TextOptions{}, 40, 10), "\n"); !strings.Contains(got, "✗ imap") || !strings.Contains(got, "connection refused") {
 		t.Errorf("what failed has no room:\n%s", got)
 	}
+	var long History
+	long.Add(newReport("x", []Result{newResult("sockets.postfix.dovecot/quota-status", nil, nil, 2e8)}, 2e8), time.Now())
+	if got := long.Screen("x", TextOptions{}, 40, 10)[2]; got != "✓ sockets.postfix.dovecot/…  0.200 s  █" {
+		t.Errorf("a long name leaves no room for the time: %q", got)
+	}
 	for range 2 * historyLength {
 		h.Add(at(1e8, nil), time.Now())
 	}

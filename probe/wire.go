@@ -27,12 +27,14 @@ const (
 // wire is a connection to the server under test. Whatever the other end does,
 // it is bounded in time (the context closes it), in line length and in bytes.
 type wire struct {
-	raw    net.Conn // below TLS
-	conn   net.Conn // raw, or TLS over it
-	r      *bufio.Reader
-	disarm func() bool
-	said   *spoken             // nil: nobody listens in
-	state  tls.ConnectionState // after a handshake
+	raw     net.Conn  // below TLS
+	conn    net.Conn  // raw, or TLS over it
+	secured *tls.Conn // TLS over raw; nil in the clear
+	r       *bufio.Reader
+	disarm  func() bool
+	said    *spoken             // nil: nobody listens in
+	state   tls.ConnectionState // after a handshake
+	hello   string              // what to call oneself in EHLO
 }
 
 // dial connects, in the step "connect".
@@ -75,12 +77,31 @@ func (w *wire) hangUp() {
 	w.conn.Close()
 }
 
-// secure does the TLS handshake, in the step "tls", and compares the served
-// certificate with the one on disk.
+// speechless has words of its own for a connection that was taken and ended
+// before the server said anything. A published port is like that when nobody
+// listens behind it: the engine's proxy takes every connection.
+func (w *wire) speechless(err error) error {
+	var f *Failure
+	if w.raw.(*boundedConn).left < maxRead || !errors.As(err, &f) { // see dial
+		return err
+	}
+	if f.Kind != KindClosed && (f.Kind != KindTLS || f.Err == nil || kindOf(f.Err) != KindClosed) {
+		return err
+	}
+	g := *f
+	g.Kind, g.Detail = KindClosed, "before the server said anything"
+	g.Advice = "the port is published, but perhaps nobody listens behind it: `mailstack status` shows its service, `mailstack logs` what that says"
+	return &g
+}
+
+// secure does the TLS handshake, in the step "tls".
 func (w *wire) secure(ctx context.Context, tr *Trace, t *Target) error {
 	return tr.step(ctx, "tls", func() error { return w.handshake(ctx, t) })
 }
 
+// handshake verifies the certificate as a mail program does. Whether it is the
+// one on disk is a matter of the checks of certificates: people who log in do
+// not notice.
 func (w *wire) handshake(ctx context.Context, t *Target) error {
 	// Bytes that came before the handshake would be read as if they had been
 	// encrypted: the flaw behind CVE-2011-0411.
@@ -104,9 +125,10 @@ func (w *wire) handshake(ctx context.Context, t *Target) error {
 		return err
 	}
 	w.use(conn)
+	w.secured = conn
 	w.state = conn.ConnectionState()
 	w.said.remark("%s, %s", tls.VersionName(w.state.Version), tls.CipherSuiteName(w.state.CipherSuite))
-	return compareFingerprint(w.state.PeerCertificates[0], t.Fingerprint)
+	return nil
 }
 
 // closedIn describes how a connection ended inside something.
@@ -117,15 +139,29 @@ func closedIn(where string, err error) string {
 	return "the server closed the connection in " + where
 }
 
-func compareFingerprint(leaf *x509.Certificate, want string) error {
-	want = strings.ToLower(strings.ReplaceAll(want, ":", ""))
+// compareFingerprint wants the certificate on disk, or its twin.
+func compareFingerprint(leaf *x509.Certificate, want, twin string) error {
+	canonical := func(print string) string { return strings.ToLower(strings.ReplaceAll(print, ":", "")) }
+	want, twin = canonical(want), canonical(twin)
 	if want == "" {
 		return nil
 	}
-	if got := fingerprintOf(leaf); got != want {
+	if got := fingerprintOf(leaf); got != want && got != twin {
 		return failf(KindCertificate, "served %.16s…, on disk %.16s…", got, want)
 	}
 	return nil
+}
+
+// endWriting tells the server that nothing more will come. What it has to say
+// can still be read.
+func (w *wire) endWriting() error {
+	if w.secured != nil {
+		if err := w.secured.CloseWrite(); err != nil {
+			return err
+		}
+	}
+	// Some servers go on in the clear when TLS has ended, and wait.
+	return w.raw.(*boundedConn).Conn.(*net.TCPConn).CloseWrite() // see dial
 }
 
 // readLine reads one line without its CRLF. A bare LF, a control character, a
