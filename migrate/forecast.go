@@ -1,0 +1,62 @@
+package migrate
+
+import (
+	"context"
+	"time"
+)
+
+// Forecast is how long the last pass would take if it began now: the time for
+// which nobody can use the mail on either server.
+type Forecast struct {
+	// Pending is what there is to copy.
+	Pending Amount `json:"pending"`
+	// Known says whether an earlier pass tells how fast it goes.
+	Known bool `json:"known"`
+	// Downtime is from the beginning of the last pass to the end of its
+	// verification, without logins.
+	Downtime time.Duration `json:"downtime_ns"`
+}
+
+// Forecast looks at the old server and says how long the last pass would take.
+// Listing is measured now; copying and verifying go by the latest pass that did
+// any.
+func (m *Migration) Forecast(ctx context.Context) (Forecast, error) {
+	var f Forecast
+	meter := newMeter(m.Progress, m.now)
+	if err := m.scan(ctx, meter); err != nil {
+		return f, err
+	}
+	work, err := m.compare()
+	if err != nil {
+		return f, err
+	}
+	f.Pending = amountOf(work.copies)
+	listing := passRecord{Phases: meter.phases()}.seconds(Scanning)
+	f.Downtime = time.Duration(listing * float64(time.Second))
+	passes := m.state.Passes[m.From.Target()]
+	if len(passes) == 0 {
+		return f, nil
+	}
+	f.Known = true
+	last := passes[len(passes)-1]
+	rest := last.seconds(Placing) + last.seconds(Verifying)
+	for i := len(passes) - 1; i >= 0; i-- {
+		if copied := passes[i].Copied.cost(); copied > 0 && passes[i].seconds(Copying) > 0 {
+			rest += passes[i].seconds(Copying) * float64(f.Pending.cost()) / float64(copied)
+			break
+		}
+	}
+	f.Downtime += time.Duration(rest * float64(time.Second))
+	return f, nil
+}
+
+func amountOf(files []item) Amount {
+	var a Amount
+	for _, f := range files {
+		a.Bytes += f.size
+		if f.message {
+			a.Messages++
+		}
+	}
+	return a
+}

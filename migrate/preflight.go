@@ -1,0 +1,97 @@
+package migrate
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os/exec"
+	"regexp"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// rsync 3.1 is the first that has --chown, --ignore-missing-args and times in
+// nanoseconds (NEWS of 2013-09-28).
+const rsyncMajor, rsyncMinor = 3, 1
+
+var rsyncVersion = regexp.MustCompile(`^rsync +version v?(\d+)\.(\d+)`)
+
+// OldRsyncError is an rsync that is too old, or none.
+type OldRsyncError struct {
+	Where string
+	Said  string
+}
+
+func (e *OldRsyncError) Error() string {
+	return fmt.Sprintf("check rsync on %s: want version %d.%d or later, it says %.100q", e.Where, rsyncMajor, rsyncMinor, e.Said)
+}
+
+// Hint says what to do.
+func (e *OldRsyncError) Hint() string { return "install a newer rsync on " + e.Where }
+
+// checkRsync looks at the rsync of both sides.
+func checkRsync(ctx context.Context, program string, from Remote) error {
+	said, err := exec.CommandContext(ctx, program, "--version").Output()
+	if err != nil {
+		return fmt.Errorf("check rsync on this machine: %w", err)
+	}
+	if err := checkVersion("this machine", string(said)); err != nil {
+		return err
+	}
+	stream, err := from.Stream(ctx, 0, nil, "rsync", "--version")
+	if err != nil {
+		return fmt.Errorf("check rsync on %s: %w", from.Target(), err)
+	}
+	defer stream.Close()
+	said, err = io.ReadAll(io.LimitReader(stream, 1<<16))
+	if err != nil {
+		return fmt.Errorf("check rsync on %s: %w", from.Target(), err)
+	}
+	return checkVersion(from.Target(), string(said))
+}
+
+func checkVersion(where, said string) error {
+	found := rsyncVersion.FindStringSubmatch(said)
+	if found == nil {
+		return &OldRsyncError{where, said}
+	}
+	major, _ := strconv.Atoi(found[1])
+	minor, _ := strconv.Atoi(found[2])
+	if major < rsyncMajor || major == rsyncMajor && minor < rsyncMinor {
+		return &OldRsyncError{where, found[0]}
+	}
+	return nil
+}
+
+// SpaceError is a file system that is too small for what there is to copy.
+type SpaceError struct {
+	Path       string
+	Need, Free int64 // octets
+}
+
+func (e *SpaceError) Error() string {
+	return fmt.Sprintf("copy mail to %s: it needs %d MiB, and %d MiB are free", e.Path, e.Need>>20, e.Free>>20)
+}
+
+// Hint says what to do.
+func (e *SpaceError) Hint() string {
+	return "make room, or put the mail on a larger disk ([data] vmail in mailstack.toml)"
+}
+
+// fileRoom is what a file takes on a disk beyond its octets, on average: half a
+// block of 4 KiB, an inode of 256 octets and two names.
+const fileRoom = 2048 + 256 + 128
+
+// room refuses to begin what cannot end.
+func (m *Migration) room(pending Amount) error {
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(m.volume.fd(), &st); err != nil {
+		return m.volume.fail("look at file system of", "", err)
+	}
+	free := int64(st.Bavail) * st.Bsize
+	if need := pending.Bytes + pending.Messages*fileRoom; need > free {
+		return &SpaceError{m.To.Volume, need, free}
+	}
+	return nil
+}

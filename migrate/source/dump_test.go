@@ -1,0 +1,146 @@
+package source
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"io/fs"
+	"strings"
+	"testing"
+	"testing/fstest"
+	"testing/iotest"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestReadDump(t *testing.T) {
+	const dump = "\ufeff" + `<?xml version="1.0"?>
+<mysqldump xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance">
+<database name="d">
+	<table_structure name="T"><field Field="x" Type="int" /></table_structure>
+	<table_data name="Empty">
+	</table_data>
+	<table_data name="T">
+	<row>
+		<field name="Text">a &lt;b&gt; &amp; ` + "\x01\x08é\xff\xc3" + `</field>
+		<field name="null" xsi:nil="true" />
+		<field name="bits" xsi:type="xs:hexBinary">01</field>
+		<field name="secret">no</field>
+	</row>
+	<row><field name="Text"></field></row>
+	</table_data>
+</database>
+</mysqldump>`
+	want := tables{"t": {{"text": "a <b> & \uFFFD\uFFFDé\uFFFD\uFFFD", "bits": "\x01"}, {"text": ""}}}
+	for name, in := range map[string]io.Reader{
+		"at once": strings.NewReader(dump), "byte by byte": iotest.OneByteReader(strings.NewReader(dump)), "with the end": iotest.DataErrReader(strings.NewReader(dump)),
+	} {
+		got, err := readDump(in, func(table, column string) bool { return column != "secret" })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, found := got["empty"]; found {
+			t.Errorf("%s: rows of an empty table", name)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
+// A dump that is not whole is never taken for one.
+func TestBrokenDumps(t *testing.T) {
+	row := `<x><table_data name="t"><row><field name="a">`
+	boom := errors.New("boom")
+	for _, test := range []struct {
+		name string
+		in   io.Reader
+		want string
+	}{
+		{"cut off in a row", strings.NewReader(row + "1"), "unexpected EOF"},
+		{"cut off after a row", strings.NewReader(row + "1</field></row>"), "unexpected EOF"},
+		{"broken connection", io.MultiReader(strings.NewReader(row+"1</field></row>"), iotest.ErrReader(boom)), "boom"},
+		{"not XML", strings.NewReader("-- MariaDB dump\nINSERT INTO <"), ""},
+		{"huge value", strings.NewReader(row + strings.Repeat("x", maxField+1)), "is longer than"},
+		{"entities", strings.NewReader(`<!DOCTYPE x [<!ENTITY e "eee">]>` + row + "&e;</field>"), "entity"},
+		{"not hexadecimal", strings.NewReader(strings.Replace(row, `"a"`, `"a" type="xs:hexBinary"`, 1) + "zz</field></row></table_data></x>"), "hexadecimal"},
+	} {
+		if _, err := readDump(test.in, nil); err == nil && test.want != "" || err != nil && !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: %v, want %q", test.name, err, test.want)
+		}
+	}
+	nearlyFull := &dumpParser{found: tables{}, rows: maxRows - 1}
+	if _, err := nearlyFull.read(strings.NewReader("<x><row></row><row></row></x>")); err == nil || !strings.Contains(err.Error(), "more than 2000000 rows") {
+		t.Errorf("too many rows: %v", err)
+	}
+}
+
+func TestRequest(t *testing.T) {
+	r := Request{Database: "a`b", Tables: []string{"t", "u"}, Where: "x = 1"}
+	args := strings.Join(r.DumpArgs(), " ")
+	for _, want := range []string{"--single-transaction", "--skip-lock-tables", "--xml", "--hex-blob", "--where=x = 1 -- a`b t u"} {
+		if !strings.Contains(args, want) {
+			t.Errorf("arguments without %q: %s", want, args)
+		}
+	}
+	const want = "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY;\nSELECT * FROM `a``b`.`t` WHERE x = 1;\nSELECT * FROM `a``b`.`u` WHERE x = 1;\n"
+	if got := r.Statements(); got != want {
+		t.Errorf("statements: %q, want %q", got, want)
+	}
+	for _, statement := range strings.Split(want, "\n")[1:3] {
+		if got := tableOf(statement); got != "t" && got != "u" {
+			t.Errorf("table of %q: %q", statement, got)
+		}
+	}
+}
+
+func TestDatadir(t *testing.T) {
+	file := func(text string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(text)} }
+	base := func(more fstest.MapFS) fs.FS {
+		more["ibdata1"] = file("")
+		return more
+	}
+	for _, test := range []struct {
+		name    string
+		dir     fs.FS
+		version string
+		wrong   string
+	}{
+		{"ours", base(fstest.MapFS{"mariadb_upgrade_info": file("11.8.6-MariaDB")}), "11.8.6-MariaDB", ""},
+		{"older, with a line's end", base(fstest.MapFS{"mysql_upgrade_info": file("10.3.39-MariaDB\n")}), "10.3.39-MariaDB", ""},
+		{"both", base(fstest.MapFS{"mysql_upgrade_info": file("10.3.39-MariaDB"), "mariadb_upgrade_info": file("10.11.6-MariaDB")}), "10.11.6-MariaDB", ""},
+		{"MySQL 5.7", base(fstest.MapFS{"mysql_upgrade_info": file("5.7.44")}), "5.7.44", ""},
+		{"not said", base(fstest.MapFS{"aria_log_control": file("")}), "MariaDB", ""},
+		{"nothing said", base(fstest.MapFS{}), "", ""},
+		{"hostile", base(fstest.MapFS{"mysql_upgrade_info": file("\x1b[31m" + strings.Repeat("9", 1000))}), "\uFFFD[31m" + strings.Repeat("9", 95), ""},
+		{"newer", base(fstest.MapFS{"mariadb_upgrade_info": file("12.1.2-MariaDB")}), "12.1.2-MariaDB", "newer than the 11.8"},
+		{"MySQL 8", base(fstest.MapFS{"mysql.ibd": file(""), "mysql_upgrade_info": file("8.0.36")}), "", "MySQL 8"},
+		{"MySQL 8 by its version", base(fstest.MapFS{"mysql_upgrade_info": file("8.0.36")}), "8.0.36", "MySQL 8.0.36"},
+		{"something else", fstest.MapFS{"README": file("")}, "", "no data directory"},
+	} {
+		got, err := InspectDatadir(test.dir)
+		if got.Version != test.version || (err == nil) != (test.wrong == "") || err != nil && !strings.Contains(err.Error(), test.wrong) {
+			t.Errorf("%s: %+v, %v; want %q, %q", test.name, got, err, test.version, test.wrong)
+		}
+		var hinted interface{ Hint() string }
+		if err != nil && (!errors.As(err, &hinted) || hinted.Hint() == "") {
+			t.Errorf("%s: no hint", test.name)
+		}
+	}
+}
+
+func FuzzReadDump(f *testing.F) {
+	f.Add([]byte(`<x><table_data name="t"><row><field name="a">1</field><field name="b" nil="true"/></row></table_data></x>`))
+	f.Add([]byte("<resultset statement=\"SELECT * FROM `d`.`t`\"><row><field name=\"a\" type=\"xs:hexBinary\">00</field></row></resultset>"))
+	f.Add([]byte("\x00\xff<row></field>"))
+	f.Fuzz(func(t *testing.T, dump []byte) {
+		found, err := readDump(bytes.NewReader(dump), nil)
+		if err != nil {
+			return
+		}
+		for _, s := range schemas {
+			m := s.mapping(func(string, string) bool { return true })
+			checkListing(t, m.read(found, "PLAIN"))
+		}
+	})
+}

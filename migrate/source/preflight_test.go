@@ -1,0 +1,74 @@
+package source
+
+import (
+	"strings"
+	"testing"
+
+	"mailstack/migrate"
+)
+
+func TestPreflight(t *testing.T) {
+	good := func() *Facts {
+		return &Facts{UID: 0, OS: "Debian", Rsync: "3.2.7", Dovecot: Dovecot{Version: "2.3.19.1", Mail: parseLocation("maildir:~/Maildir")}, MTA: MTA{Name: "Postfix 3.7", Queue: 0}}
+	}
+	one := func(seen Seen) (*Listing, *Stores) {
+		list := listing(map[string]columns{"a": {}})
+		list.Schema, list.Database = "ispmail", "mail"
+		list.Accounts[0].Hash = "{SHA512-CRYPT}$6$x$y"
+		list.Accounts[0].Store = migrate.Store{Maildir: "/m/a", Layout: "maildir++", Bytes: 95 << 20, Files: 7}
+		list.Schemes = []SchemeCount{{"SHA512-CRYPT", 1, false}}
+		return list, &Stores{ByAddress: map[string]Seen{"a@example.org": seen}, Asked: true}
+	}
+	for _, test := range []struct {
+		name   string
+		change func(f *Facts, l *Listing, s *Stores)
+		check  string
+		want   string // level: part of the text
+	}{
+		{"all well", func(*Facts, *Listing, *Stores) {}, "accounts", "ok: 1 account, 0 aliases, 0 domains (ispmail, database mail)"},
+		{"all well", func(*Facts, *Listing, *Stores) {}, "passwords", "ok: carried over: SHA512-CRYPT 1"},
+		{"all well", func(*Facts, *Listing, *Stores) {}, "stores", "ok: mail of 1 account found (as Dovecot says)"},
+		{"all well", func(*Facts, *Listing, *Stores) {}, "size", "warn: 95 MiB in 7 files, and only 100 MiB are free here"},
+		{"not root", func(f *Facts, _ *Listing, _ *Stores) { f.UID = 1000 }, "rights", "warn: ssh logs in as uid 1000"},
+		{"no rsync", func(f *Facts, _ *Listing, _ *Stores) { f.Rsync = "" }, "rsync", "fail: rsync is not installed"},
+		{"no Dovecot", func(f *Facts, _ *Listing, _ *Stores) { f.Dovecot = Dovecot{} }, "dovecot", "warn: no Dovecot"},
+		{"two Dovecots", func(f *Facts, _ *Listing, _ *Stores) { f.Dovecot, f.Boxes = Dovecot{}, []string{"a", "b"} }, "dovecot", "fail: several containers may be the one that runs Dovecot: a, b"},
+		{"mdbox", func(f *Facts, _ *Listing, _ *Stores) { f.Dovecot.Mail = parseLocation("mdbox:~/mdbox") }, "format", "fail: mail there cannot be copied as files: its format is mdbox"},
+		{"UTF-8 names", func(f *Facts, _ *Listing, _ *Stores) { f.Dovecot.Mail = parseLocation("maildir:~/m:UTF-8") }, "format", "fail: mail there cannot be copied as files: its location has UTF-8"},
+		{"index layout", func(f *Facts, _ *Listing, _ *Stores) { f.Dovecot.Mail = parseLocation("maildir:~/m:LAYOUT=index") }, "format", "fail: "},
+		{"mail_crypt", func(f *Facts, _ *Listing, _ *Stores) { f.Dovecot.Plugins = []string{"mail_crypt"} }, "encryption", "fail: "},
+		{"zlib unused", func(f *Facts, _ *Listing, _ *Stores) { f.Dovecot.Plugins = []string{"zlib"} }, "compression", "ok: messages may be compressed there, but none is"},
+		{"zlib", func(f *Facts, _ *Listing, s *Stores) {
+			f.Dovecot.Plugins = []string{"zlib"}
+			s.ByAddress["a@example.org"] = Seen{State: Unusable, Compressed: true}
+		}, "compression", "fail: 1 account has compressed"},
+		{"MD5", func(_ *Facts, l *Listing, _ *Stores) {
+			l.Schemes = []SchemeCount{{"MD5-CRYPT", 3, true}, {"", 1, true}}
+		}, "new-passwords", "warn: 4 accounts need a new password, as Dovecot 2.4 does not verify what there is: MD5-CRYPT 3, none 1"},
+		{"nobody", func(_ *Facts, l *Listing, _ *Stores) { l.Accounts = nil }, "accounts", "fail: there are no accounts"},
+		{"queue", func(f *Facts, _ *Listing, _ *Stores) { f.MTA.Queue = 4 }, "queue", "warn: 4 messages"},
+		{"namespaces", func(f *Facts, _ *Listing, _ *Stores) { f.Dovecot.Others = []string{"archive"} }, "namespaces", "warn: mail in these namespaces"},
+		{"left", func(_ *Facts, l *Listing, _ *Stores) { l.Left = []string{"alias x: why", "y"} }, "left", "warn: 2 things are not carried over; the first: alias x: why"},
+		{"wrong layout", func(_ *Facts, _ *Listing, s *Stores) { s.ByAddress["a@example.org"] = Seen{State: Found, Plain: 2} }, "layout", "warn: "},
+		{"broken Dovecot", func(f *Facts, _ *Listing, s *Stores) { f.Dovecot.Error = "Fatal: no"; s.Asked = false }, "stores", "ok: mail of 1 account found (as its configuration and tables say"},
+		{"DKIM", func(f *Facts, _ *Listing, _ *Stores) { f.DKIM = []string{"/etc/dkimkeys/a", "/etc/dkimkeys/b"} }, "dkim", "warn: mail is signed there (/etc/dkimkeys/a and 1 more)"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			f := good()
+			l, s := one(Seen{State: Found, Real: "/m/a"})
+			test.change(f, l, s)
+			got := ""
+			for _, c := range Preflight(f, l, s, Needs{FreeBytes: 100 << 20}) {
+				if c.Name == test.check {
+					got = c.Level.String() + ": " + c.Text
+				}
+				if c.Level == Fail && c.Remedy == "" || strings.Contains(c.Text+c.Remedy, "\n") {
+					t.Errorf("a check without a way out, or of two lines: %+v", c)
+				}
+			}
+			if !strings.HasPrefix(got, test.want) {
+				t.Errorf("%s is %q, want %q", test.check, got, test.want)
+			}
+		})
+	}
+}

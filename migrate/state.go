@@ -1,0 +1,83 @@
+package migrate
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+)
+
+// state is what is remembered of a volume's migrations between two runs, in
+// state.json beside the mirrors.
+type state struct {
+	ID    string    `json:"id"`
+	Began time.Time `json:"began"`
+	// Passes are by the old server, the latest last.
+	Passes map[string][]passRecord `json:"passes"`
+}
+
+// passRecord is a pass that came to its end.
+type passRecord struct {
+	Began  time.Time `json:"began"`
+	Final  bool      `json:"final"`
+	Total  Amount    `json:"total"`
+	Copied Amount    `json:"copied"`
+	Phases []Took    `json:"phases"`
+}
+
+// Took is how long a phase took.
+type Took struct {
+	Phase   Phase   `json:"phase"`
+	Seconds float64 `json:"seconds"`
+}
+
+func (r passRecord) seconds(phase Phase) float64 {
+	for _, t := range r.Phases {
+		if t.Phase == phase {
+			return t.Seconds
+		}
+	}
+	return 0
+}
+
+const (
+	stateName = "state.json"
+	maxState  = 1 << 20
+	maxPasses = 100 // remembered of each old server
+)
+
+// readState reads the state, or makes a new one.
+func readState(work *dir, now time.Time) (*state, error) {
+	data, err := newTree(work).read(stateName, maxState)
+	if errors.Is(err, fs.ErrNotExist) {
+		return &state{ID: rand.Text(), Began: now.UTC(), Passes: map[string][]passRecord{}}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	s := &state{}
+	if err := json.Unmarshal(data, s); err != nil || s.ID == "" {
+		return nil, fmt.Errorf("read %s: it is not what mailstack wrote (%v)", work.name(stateName), err)
+	}
+	if s.Passes == nil {
+		s.Passes = map[string][]passRecord{}
+	}
+	return s, nil
+}
+
+func (s *state) write(work *dir, now time.Time) error {
+	data, err := json.MarshalIndent(s, "", "  ")
+	if err != nil {
+		return err
+	}
+	return work.write(stateName, bytes.NewReader(append(data, '\n')), owner{-1, -1}, now)
+}
+
+// note remembers a pass.
+func (s *state) note(target string, r passRecord) {
+	passes := append(s.Passes[target], r)
+	s.Passes[target] = passes[max(0, len(passes)-maxPasses):]
+}
