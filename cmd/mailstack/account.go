@@ -143,6 +143,8 @@ func loginText(account accounts.Account) string {
 	switch {
 	case account.System:
 		return "the stack's own"
+	case account.Moving:
+		return "being moved here"
 	case account.Enabled:
 		return "enabled"
 	}

@@ -17,18 +17,24 @@ import (
 type app struct {
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
+	args           []string // of the command line, as they were given
+	code           int      // exit code where there is no error
 
 	configPath string
 	cfg        *config.Config
 	eng        stack.Engine
 	closers    []func()
+
+	// renewal is what kept the certificate task from renewing, where what is
+	// served can go on being served.
+	renewal error
 }
 
 // commands lists the commands in the order in which help shows them.
 func (a *app) commands() []*cobra.Command {
 	return []*cobra.Command{
 		newInitCmd(a), newPlanCmd(a), newUpCmd(a), newDownCmd(a), newStatusCmd(a), newLogsCmd(a),
-		newGraphCmd(a), newProbeCmd(a), newMaintainCmd(a), newSystemdCmd(a),
+		newGraphCmd(a), newProbeCmd(a), newMaintainCmd(a), newMigrateCmd(a), newSystemdCmd(a),
 		newDomainCmd(a), newAccountCmd(a), newAliasCmd(a), newSocketCmd(a), newCertCmd(a),
 		newVersionCmd(a),
 	}
@@ -70,9 +76,11 @@ func newVersionCmd(a *app) *cobra.Command {
 		Use:   "version",
 		Short: "Print the version",
 		Args:  cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			_, err := io.WriteString(a.Stdout, "mailstack "+version+"\n")
-			return err
-		},
+		RunE:  func(*cobra.Command, []string) error { return a.printVersion() },
 	}
+}
+
+func (a *app) printVersion() error {
+	_, err := io.WriteString(a.Stdout, "mailstack "+version+"\n")
+	return err
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,30 +29,45 @@ func newCertCmd(a *app) *cobra.Command {
 	return cmd
 }
 
-func certNames(cfg *config.Config) certs.Names {
-	return certs.Names{Hostname: cfg.Hostname, Aliases: cfg.Aliases}
-}
-
 func newCertShowCmd(a *app) *cobra.Command {
 	var format string
-	var served bool
+	var served, tlsa bool
 	cmd := &cobra.Command{
 		Use:   "show",
 		Short: "Show the certificate, its CA, and how long it is still valid",
 		Long: "show reads the certificate on disk. With --served it also fetches the certificate\n" +
-			"from every published port and compares: exit status 1 when one differs.",
+			"from every published port and compares: exit status 1 when one differs. With\n" +
+			"--tlsa it prints the DNS records of DANE instead, for the key that is served and\n" +
+			"for the one that will follow: publish both, and a renewal finds its record there.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := checkFormat(format); err != nil {
+			if err := cmp.Or(checkFormat(format), onlyOne(cmd, "served", "tlsa")); err != nil {
 				return err
+			}
+			if tlsa {
+				return a.certTLSA(format)
 			}
 			return a.certShow(cmd.Context(), format, served)
 		},
 	}
 	addFormat(cmd, &format)
 	cmd.Flags().BoolVar(&served, "served", false, "compare with what every published port serves")
+	cmd.Flags().BoolVar(&tlsa, "tlsa", false, "print the TLSA records of this and of the next key")
 	return cmd
 }
+
+// certState is what there is on disk; that there is no certificate is an error.
+func (a *app) certState(cfg *config.Config) (certs.State, error) {
+	state, err := certStore(cfg).Inspect(time.Now())
+	if err == nil && state.Leaf == nil {
+		if err = state.Problems.Err(); err == nil {
+			err = errNoCertificate
+		}
+	}
+	return state, err
+}
+
+var errNoCertificate = hinted(errors.New("show certificate: there is none yet"), "mailstack up")
 
 // certReport is what `cert show` says, as scripts read it.
 type certReport struct {
@@ -68,15 +84,19 @@ func (a *app) certShow(ctx context.Context, format string, served bool) error {
 	if err != nil {
 		return err
 	}
-	now := time.Now()
-	state, err := certs.Inspect(layout(cfg).CADir(), certNames(cfg), now)
+	now, store := time.Now(), certStore(cfg)
+	state, err := store.Inspect(now)
 	if err != nil {
 		return err
 	}
 	report := certReport{State: state, DaysLeft: state.Days(now), ShareLeft: state.Share(now), Usable: state.Usable(now)}
-	_, report.Due = state.Due(now)
-	if served {
-		report.Served = a.servedPorts(ctx, cfg, state)
+	_, report.Due = state.Due()
+	if served && state.Leaf != nil {
+		set, err := store.Served()
+		if err != nil {
+			return err
+		}
+		report.Served = a.servedPorts(ctx, cfg, set)
 	}
 	if format == "json" {
 		err = a.printJSON(report)
@@ -95,7 +115,7 @@ func (r certReport) verdict() error {
 		return r.Problems
 	}
 	if r.Leaf == nil {
-		return hinted(errors.New("show certificate: there is none yet"), "mailstack up")
+		return errNoCertificate
 	}
 	if !r.Usable {
 		return hinted(fmt.Errorf("show certificate: %s", r.Due), "mailstack cert renew")
@@ -110,7 +130,7 @@ func (r certReport) verdict() error {
 
 // printCertificate prints one fact a line.
 func (a *app) printCertificate(r certReport) error {
-	rows := [][]string{{"file", r.File}}
+	rows := [][]string{{"mode", r.Mode}, {"file", r.File}}
 	if r.Leaf != nil {
 		rows = append(rows,
 			[]string{"names", strings.Join(r.Leaf.Names, ", ")},
@@ -119,6 +139,12 @@ func (a *app) printCertificate(r certReport) error {
 			[]string{"valid", utc(r.Leaf.NotBefore) + " to " + utc(r.Leaf.NotAfter)},
 			[]string{"left", fmt.Sprintf("%d days, %.0f %% of its life", r.DaysLeft, 100*r.ShareLeft)},
 		)
+	}
+	for _, e := range r.Extra {
+		rows = append(rows, []string{"further names", fmt.Sprintf("%s, until %s, from %s", strings.Join(e.Names, ", "), utc(e.Certificate.NotAfter), e.File)})
+	}
+	if r.Twin != nil {
+		rows = append(rows, []string{"RSA twin", "SHA-256 " + r.Twin.Fingerprint})
 	}
 	if r.Due != "" {
 		rows = append(rows, []string{"renewal", "due: " + r.Due})
@@ -133,6 +159,19 @@ func (a *app) printCertificate(r certReport) error {
 			[]string{"CA valid", utc(r.Authority.NotBefore) + " to " + utc(r.Authority.NotAfter)},
 		)
 	}
+	if r.NextAuthority != nil {
+		rows = append(rows,
+			[]string{"next CA", r.NextAuthority.Subject},
+			[]string{"next CA fingerprint", "SHA-256 " + r.NextAuthority.Fingerprint},
+			[]string{"next CA valid", utc(r.NextAuthority.NotBefore) + " to " + utc(r.NextAuthority.NotAfter)},
+		)
+	}
+	if r.StandIn {
+		rows = append(rows, []string{"warning", "the stack's own CA stands in: nothing of the mode is there yet"})
+	}
+	for _, warning := range r.Warnings {
+		rows = append(rows, []string{"warning", warning})
+	}
 	for _, port := range r.Served {
 		rows = append(rows, []string{"served", port.String()})
 	}
@@ -142,32 +181,41 @@ func (a *app) printCertificate(r certReport) error {
 func utc(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") }
 
 func newCertRenewCmd(a *app) *cobra.Command {
-	return &cobra.Command{
+	var rollover bool
+	cmd := &cobra.Command{
 		Use:   "renew",
 		Short: "Make a new certificate now and have it served",
-		Long: "renew makes a new certificate even where the old one is still good, installs it\n" +
-			"and reloads the services without dropping a session. Without being asked, `up`\n" +
-			"and `maintain` renew when less than a third of the certificate's life is left.",
+		Long: "renew makes a new certificate even where the old one is still good, or takes the\n" +
+			"files of mode \"files\" as they are now, installs it, reloads the services without\n" +
+			"dropping a session, and looks whether every port serves it; if one does not, the\n" +
+			"old certificate is put back. Without being asked, `up` and `maintain` renew when\n" +
+			"less than a third of the certificate's life is left.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.certRenew(cmd.Context())
+			if rollover {
+				return a.certRenew(cmd.Context(), certs.Rollover)
+			}
+			return a.certRenew(cmd.Context(), certs.Anyway)
 		},
 	}
+	cmd.Flags().BoolVar(&rollover, "rollover", false, "take the next key although keys are reused")
+	return cmd
 }
 
-func (a *app) certRenew(ctx context.Context) error {
+func (a *app) certRenew(ctx context.Context, ask certs.Ask) error {
 	cfg, err := a.config()
 	if err != nil {
 		return err
 	}
-	l := layout(cfg)
+	l, store := layout(cfg), byHand(certStore(cfg))
 	if _, err := os.Stat(l.IDFile()); errors.Is(err, fs.ErrNotExist) {
 		return hinted(fmt.Errorf("renew certificate: stack %s has never been up", cfg.Name), "mailstack up")
 	} else if err != nil {
 		return hinted(fmt.Errorf("renew certificate: %w", err), "run it as root: sudo mailstack …")
 	}
 	// Without the engine the new certificate could not be served: better none.
-	if _, err := a.open(ctx); err != nil {
+	t, err := a.open(ctx)
+	if err != nil {
 		return err
 	}
 	unlock, err := stack.Lock(l, "cert renew", time.Now())
@@ -175,15 +223,31 @@ func (a *app) certRenew(ctx context.Context) error {
 		return err
 	}
 	defer unlock()
-	state, err := certs.Renew(ctx, l.CADir(), certNames(cfg), time.Now(), true)
+	state, err := store.Renew(ctx, time.Now(), ask)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(a.Stdout, "made %s (%s)\n", state.File, state.Renewed)
-	fmt.Fprintf(a.Stdout, "fingerprint SHA-256 %s, valid until %s\n", state.Leaf.Fingerprint, utc(state.Leaf.NotAfter))
-	if err := a.installCertificates(ctx); err != nil {
+	if err := a.installRenewed(ctx, t, state); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintln(a.Stdout, "installed; the services serve it")
+	return state.Refused()
+}
+
+// installRenewed has a renewed certificate served, and tells.
+func (a *app) installRenewed(ctx context.Context, t *target, state certs.State) error {
+	leaf := state.Leaf
+	if state.Pending != nil {
+		leaf = state.Pending
+	}
+	if state.Renewed == "" {
+		fmt.Fprintln(a.Stdout, "there is nothing newer than what is served")
+	} else {
+		fmt.Fprintf(a.Stdout, "made %s (%s)\n", state.File, state.Renewed)
+	}
+	fmt.Fprintf(a.Stdout, "fingerprint SHA-256 %s, valid until %s\n", leaf.Fingerprint, utc(leaf.NotAfter))
+	if err := a.installCertificates(ctx, t); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintln(a.Stdout, "installed; the services serve it")
 	return err
 }

@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"sync"
+	"strings"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"mailstack/certs"
 	"mailstack/config"
@@ -36,58 +38,125 @@ var startTLS = []struct {
 type servedPort struct {
 	Listener    string `json:"listener"`
 	Address     string `json:"address"`
+	Name        string `json:"name"` // that was asked for
+	Kind        string `json:"kind"` // of key that was asked for
 	Fingerprint string `json:"fingerprint,omitempty"`
 	Same        bool   `json:"same"` // as the certificate on disk
 	Error       string `json:"error,omitempty"`
 }
 
 func (p servedPort) String() string {
+	where := fmt.Sprintf("%s on %s for %s, key %s", p.Listener, p.Address, p.Name, p.Kind)
 	switch {
 	case p.Error != "":
 		return fmt.Sprintf("%s: %s", p.Listener, p.Error)
 	case !p.Same:
-		return fmt.Sprintf("%s on %s: another certificate, SHA-256 %s", p.Listener, p.Address, p.Fingerprint)
+		return fmt.Sprintf("%s: another certificate, SHA-256 %s", where, p.Fingerprint)
 	}
-	return fmt.Sprintf("%s on %s: the same", p.Listener, p.Address)
+	return where + ": the same"
 }
 
-// servedPorts fetches the certificate of every published port, all at once.
-func (a *app) servedPorts(ctx context.Context, cfg *config.Config, state certs.State) []servedPort {
-	type look struct {
-		listener, target string
-		start            certs.StartTLS
-	}
-	var looks []look
+// look is one way to look at what a port serves.
+type look struct {
+	listener, target string
+	start            certs.StartTLS
+	ask              certs.Asked
+	want             string // fingerprint
+}
+
+// looks are all that must be seen of a set: at every address of every port the
+// main certificate, and at the first of them each of the others.
+func looks(cfg *config.Config, set *certs.Set) []look {
+	var all []look
 	published := cfg.Listen.Ports()
 	for _, l := range startTLS {
-		for _, address := range dialAddresses(cfg.Listen.Addresses) {
-			if port := published[l.listener]; port != 0 {
-				looks = append(looks, look{l.listener, netip.AddrPortFrom(address, port).String(), l.start})
+		port := published[l.listener]
+		if port == 0 {
+			continue
+		}
+		for i, address := range dialAddresses(cfg.Listen.Addresses) {
+			at := look{listener: l.listener, target: netip.AddrPortFrom(address, port).String(), start: l.start}
+			add := func(name, kind string, p certs.Pair) {
+				at.ask, at.want = certs.Asked{Name: name, Kind: kind}, p.Leaf().Fingerprint
+				all = append(all, at)
+			}
+			add(cfg.Hostname, set.Main[0].Kind(), set.Main[0])
+			if i > 0 {
+				continue
+			}
+			for _, twin := range set.Main[1:] {
+				add(cfg.Hostname, twin.Kind(), twin)
+			}
+			for _, e := range set.Extra {
+				add(strings.Replace(e.Names[0], "*", "any", 1), e.Kind(), e.Pair)
 			}
 		}
 	}
-	ports := make([]servedPort, len(looks))
-	var wait sync.WaitGroup
-	for i, l := range looks {
-		wait.Go(func() {
-			ports[i] = fetchServed(ctx, l.listener, l.target, l.start, cfg.Hostname, state)
+	return all
+}
+
+// servedPorts looks at every published port once.
+func (a *app) servedPorts(ctx context.Context, cfg *config.Config, set *certs.Set) []servedPort {
+	return see(ctx, looks(cfg, set))
+}
+
+// see looks at ports, some at a time.
+func see(ctx context.Context, all []look) []servedPort {
+	ports := make([]servedPort, len(all))
+	var group errgroup.Group
+	group.SetLimit(16)
+	for i, l := range all {
+		group.Go(func() error {
+			ports[i] = fetchServed(ctx, l)
+			return nil
 		})
 	}
-	wait.Wait()
+	_ = group.Wait() // they tell in ports
 	return ports
 }
 
-func fetchServed(ctx context.Context, listener, target string, start certs.StartTLS, name string, state certs.State) servedPort {
+// awaitServed waits until every port serves a set. What it returns is what was
+// seen last of those that do not.
+func (a *app) awaitServed(ctx context.Context, cfg *config.Config, set *certs.Set) (wrong []string) {
+	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
+	defer cancel()
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	all := looks(cfg, set)
+	for {
+		ports := see(ctx, all)
+		if ctx.Err() != nil && wrong != nil {
+			return wrong // what was cut off says nothing
+		}
+		var again []look
+		wrong = nil
+		for i, port := range ports {
+			if !port.Same {
+				again, wrong = append(again, all[i]), append(wrong, port.String())
+			}
+		}
+		if all = again; len(all) == 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return wrong
+		case <-tick.C:
+		}
+	}
+}
+
+func fetchServed(ctx context.Context, l look) servedPort {
 	ctx, cancel := context.WithTimeout(ctx, servedTimeout)
 	defer cancel()
-	port := servedPort{Listener: listener, Address: target}
-	cert, err := certs.Served(ctx, target, start, name)
+	port := servedPort{Listener: l.listener, Address: l.target, Name: l.ask.Name, Kind: l.ask.Kind}
+	cert, err := certs.Served(ctx, l.target, l.start, l.ask)
 	if err != nil {
 		port.Error = err.Error()
 		return port
 	}
 	port.Fingerprint = cert.Fingerprint
-	port.Same = state.Leaf != nil && state.Leaf.Fingerprint == cert.Fingerprint
+	port.Same = l.want == cert.Fingerprint
 	return port
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -45,13 +46,23 @@ managesieve = 0
 	if err := os.WriteFile(s.config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	names := certs.Names{Hostname: "mail.example.org", Aliases: []string{"imap.example.org"}}
-	var err error
-	s.state, err = certs.Renew(t.Context(), filepath.Join(s.dir, "ca"), names, time.Now(), false)
-	if err != nil {
+	s.state = s.renew(t, certs.IfDue)
+	return s
+}
+
+// renew makes a certificate as if it were served at once.
+func (s certStack) renew(t *testing.T, ask certs.Ask) certs.State {
+	t.Helper()
+	dir := filepath.Join(s.dir, "ca")
+	store := certs.Store{
+		Dir: dir, Source: certs.LocalCA(dir),
+		Names: certs.Names{Hostname: "mail.example.org", Aliases: []string{"imap.example.org"}},
+	}
+	state, err := store.Renew(t.Context(), time.Now(), ask)
+	if err := errors.Join(err, store.Commit()); err != nil {
 		t.Fatal(err)
 	}
-	return s
+	return state
 }
 
 // cert runs a cert command.
@@ -136,14 +147,11 @@ func TestCertShowServed(t *testing.T) {
 		}
 	}()
 	code, stdout, stderr := s.cert(t, "show", "--served")
-	if code != 0 || !strings.Contains(stdout, "imaps on "+listener.Addr().String()+": the same") {
+	if code != 0 || !strings.Contains(stdout, "imaps on "+listener.Addr().String()+" for mail.example.org, key ecdsa: the same") {
 		t.Errorf("exit %d: %s%s", code, stdout, stderr)
 	}
 
-	names := certs.Names{Hostname: "mail.example.org", Aliases: []string{"imap.example.org"}}
-	if _, err := certs.Renew(t.Context(), filepath.Join(s.dir, "ca"), names, time.Now(), true); err != nil {
-		t.Fatal(err)
-	}
+	s.renew(t, certs.Anyway)
 	code, stdout, stderr = s.cert(t, "show", "--served")
 	if code != exitFailed || !strings.Contains(stdout, "another certificate, SHA-256 "+s.state.Leaf.Fingerprint) {
 		t.Errorf("exit %d: %s%s", code, stdout, stderr)
@@ -172,12 +180,17 @@ func TestCertTrust(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	profile, err := certs.Profile("paper", "mail.example.org", authority)
+	if err != nil {
+		t.Fatal(err)
+	}
 	file := filepath.Join(root, "usr/local/share/ca-certificates/mailstack-paper.crt")
 	for _, step := range []struct {
 		args []string
 		want string
 	}{
 		{[]string{"--print"}, string(authority)},
+		{[]string{"--print", "--format", "mobileconfig"}, string(profile)},
 		{nil, "wrote " + file + "\nran " + root + "/usr/sbin/update-ca-certificates\nundo it with: mailstack cert trust --remove\n"},
 		{nil, file + " is trusted already: nothing to do\n"},
 		{[]string{"--remove"}, "removed " + file + "\nran " + root + "/usr/sbin/update-ca-certificates --fresh\n"},

@@ -14,6 +14,7 @@ import (
 
 type trustOptions struct {
 	print, remove bool
+	format        string
 	root          string
 }
 
@@ -25,17 +26,26 @@ func newCertTrustCmd(a *app) *cobra.Command {
 		Long: "trust puts the certificate of the stack's own CA into the trust store of this\n" +
 			"Debian or Ubuntu system, so that programs here accept the mail server's\n" +
 			"certificate. The CA can vouch for the stack's own names only. For other machines\n" +
-			"and telephones, --print writes it in PEM form. Firefox, Thunderbird and Java keep\n" +
-			"stores of their own: import the printed file there.",
+			"and telephones, --print writes it in PEM form; --format mobileconfig makes that a\n" +
+			"profile for Apple's devices. Firefox, Thunderbird and Java keep stores of their\n" +
+			"own: import the PEM file there. While a new CA is about to follow the old one,\n" +
+			"all of these hold both.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := onlyOne(cmd, "print", "remove"); err != nil {
 				return err
 			}
+			if !opts.print && cmd.Flags().Changed("format") {
+				return usageError(errors.New("--format goes with --print"))
+			}
+			if opts.format != "pem" && opts.format != "mobileconfig" {
+				return usageError(fmt.Errorf("--format %s: allowed are pem and mobileconfig", opts.format))
+			}
 			return a.certTrust(cmd.Context(), opts)
 		},
 	}
 	cmd.Flags().BoolVar(&opts.print, "print", false, "print the CA's certificate and change nothing")
+	cmd.Flags().StringVar(&opts.format, "format", "pem", "`FORMAT` of --print: pem or mobileconfig")
 	cmd.Flags().BoolVar(&opts.remove, "remove", false, "undo it")
 	cmd.Flags().StringVar(&opts.root, "root", "/", "`DIR` of the system to change")
 	_ = cmd.Flags().MarkHidden("root") // for tests; it fails only for a flag that is not there
@@ -58,6 +68,9 @@ func (a *app) certTrust(ctx context.Context, opts trustOptions) error {
 		}
 		return a.printChange(change, "removed", "was not there: nothing to do", "")
 	}
+	if cfg.TLS.Mode != "self-signed" {
+		return fmt.Errorf("trust the CA: with tls.mode = %q the certificate is not of the stack's own authority", cfg.TLS.Mode)
+	}
 	authority, err := certs.AuthorityPEM(layout(cfg).CADir())
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -68,6 +81,11 @@ func (a *app) certTrust(ctx context.Context, opts trustOptions) error {
 		return err
 	}
 	if opts.print {
+		if opts.format == "mobileconfig" {
+			if authority, err = certs.Profile(cfg.Name, cfg.Hostname, authority); err != nil {
+				return err
+			}
+		}
 		_, err := a.Stdout.Write(authority)
 		return err
 	}

@@ -30,10 +30,11 @@ func (a *app) config() (*config.Config, error) {
 	if err != nil {
 		return nil, usageError(err)
 	}
-	a.cfg, err = config.Load(path)
+	cfg, err := config.Load(path, limitJudges...)
 	if err != nil {
 		return nil, usageError(err)
 	}
+	a.cfg = cfg
 	return a.cfg, nil
 }
 

@@ -70,7 +70,7 @@ func onlyOne(cmd *cobra.Command, flags ...string) error {
 
 // run executes one command line and returns its exit code.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	a := &app{Stdin: stdin, Stdout: stdout, Stderr: stderr}
+	a := &app{Stdin: stdin, Stdout: stdout, Stderr: stderr, args: args}
 	defer a.close()
 	root := newRootCmd(a)
 	root.SetArgs(args)
@@ -79,7 +79,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	root.SetErr(stderr)
 	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
-		return 0
+		return a.code
 	}
 	return reportError(ctx, cmd, stderr, err)
 }
@@ -102,14 +102,19 @@ func reportError(ctx context.Context, cmd *cobra.Command, stderr io.Writer, err 
 	for line := range strings.Lines(strings.TrimRight(err.Error(), "\n")) {
 		fmt.Fprintln(stderr, "mailstack: "+strings.TrimRight(line, "\n"))
 	}
-	var hinted interface{ Hint() string }
-	if errors.As(err, &hinted) && hinted.Hint() != "" {
-		fmt.Fprintln(stderr, "  hint: "+hinted.Hint())
-	}
+	printHint(stderr, err)
 	if code == exitUsage && cmd != nil && !cmd.HasParent() {
 		fmt.Fprintln(stderr, "  hint: mailstack --help lists the commands")
 	}
 	return code
+}
+
+// printHint prints what an error advises, where it does.
+func printHint(w io.Writer, err error) {
+	var hinted interface{ Hint() string }
+	if errors.As(err, &hinted) && hinted.Hint() != "" {
+		fmt.Fprintln(w, "  hint: "+hinted.Hint())
+	}
 }
 
 // newRootCmd assembles the command line.
@@ -133,6 +138,7 @@ func newRootCmd(a *app) *cobra.Command {
 	root.PersistentFlags().StringVar(&a.configPath, "config", "",
 		"configuration `FILE` (default ./mailstack.toml, then /etc/mailstack/mailstack.toml)")
 	cobra.EnableCommandSorting = false // in the order of commands()
+	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages", ".FlagUsagesWrapped 80"))
 	root.AddCommand(a.commands()...)
 	markUsageErrors(root)
 	return root

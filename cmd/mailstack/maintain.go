@@ -36,16 +36,26 @@ func maintenancePath(cfg *config.Config) string {
 }
 
 func newMaintainCmd(a *app) *cobra.Command {
-	return &cobra.Command{
+	var watch bool
+	cmd := &cobra.Command{
 		Use:   "maintain",
 		Short: "Do what a good administrator does daily: certificates, updates, a probe",
 		Long: "maintain renews and installs the certificate when it is due, finishes what a\n" +
 			"changed account left open, looks for updates of the images' packages, runs the\n" +
 			"probe and keeps its result. Run it daily; it is cheap and safe to repeat.\n" +
-			"`mailstack systemd` prints a timer for it.",
+			"`mailstack systemd` prints a timer for it.\n\n" +
+			"With --watch it stays in the foreground and sees to certificates alone: at once\n" +
+			"when one of the configured files changes, and whenever one is due.",
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.maintain(cmd.Context()) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if watch {
+				return a.watchCertificates(cmd.Context())
+			}
+			return a.maintain(cmd.Context())
+		},
 	}
+	cmd.Flags().BoolVar(&watch, "watch", false, "stay, and take changed certificates at once")
+	return cmd
 }
 
 func (a *app) maintain(ctx context.Context) error {
@@ -72,7 +82,7 @@ func (a *app) maintain(ctx context.Context) error {
 	step("updates", func() (string, error) { return maintainUpdates(ctx, t, m) })
 	var report probe.Report
 	step("probe", func() (string, error) {
-		if report, err = a.runProbe(ctx); err != nil {
+		if report, err = a.runDailyProbe(ctx); err != nil {
 			return "", err
 		}
 		m.Probe, err = report.MarshalJSON()
@@ -87,9 +97,12 @@ func (a *app) maintain(ctx context.Context) error {
 	return nil
 }
 
+const nothingToDo = "valid, nothing to do"
+
 // maintainCertificate does what the plan would about the certificate and
 // nothing else: maintenance replaces no container.
 func (a *app) maintainCertificate(ctx context.Context, t *target) (string, error) {
+	a.adviseRenewal(ctx, t.cfg)
 	d, o, err := a.snapshot(ctx, t)
 	if err != nil {
 		return "", err
@@ -98,19 +111,29 @@ func (a *app) maintainCertificate(ctx context.Context, t *target) (string, error
 	for service := range o.ReloadDue {
 		cause = cmp.Or(cause, service+" has not taken it yet")
 	}
-	if cause == "" {
-		return "valid, nothing to do", nil
+	said := nothingToDo
+	if cause != "" {
+		said = "renewed and installed: " + cause
+		if err := a.applyTask(ctx, t, d, o, cause); err != nil {
+			return "", err
+		}
 	}
-	return "renewed and installed: " + cause, a.applyTask(ctx, t, d, o, cause)
+	return said, a.certificateTrouble(t.cfg)
+}
+
+// certificateTrouble is what a person must mend before the certificate can be
+// renewed.
+func (a *app) certificateTrouble(cfg *config.Config) error {
+	if a.renewal != nil {
+		return a.renewal
+	}
+	state, err := certStore(cfg).Inspect(time.Now())
+	return cmp.Or(err, state.Refused())
 }
 
 // installCertificates renews the certificate if it is due, gives it to the
 // services, and lets those that run serve it.
-func (a *app) installCertificates(ctx context.Context) error {
-	t, err := a.open(ctx)
-	if err != nil {
-		return err
-	}
+func (a *app) installCertificates(ctx context.Context, t *target) error {
 	d, o, err := a.snapshot(ctx, t)
 	if err != nil {
 		return err
@@ -120,7 +143,8 @@ func (a *app) installCertificates(ctx context.Context) error {
 
 func (a *app) applyTask(ctx context.Context, t *target, d *stack.Desired, o *stack.Observed, cause string) error {
 	x := &stack.Executor{Engine: t.engine, Desired: d, Reporter: silent{}, ReadyTimeout: readyTimeout, Now: time.Now}
-	return x.Apply(ctx, stack.TaskPlan(d, o, certificateTaskName, cause))
+	err := x.Apply(ctx, stack.TaskPlan(d, o, certificateTaskName, cause))
+	return errors.Join(err, a.settleCertificate(ctx, t))
 }
 
 // silent reports nothing: the caller says how it ended.
@@ -177,8 +201,12 @@ func maintainUpdates(ctx context.Context, t *target, m *maintenance) (string, er
 
 func saveMaintenance(cfg *config.Config, m *maintenance) error {
 	path := maintenancePath(cfg)
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return fmt.Errorf("keep maintenance result: %w", err)
+	dir := filepath.Dir(path)
+	// Everybody may read it, also where root's umask is 077.
+	for _, d := range []string{filepath.Dir(dir), dir} {
+		if err := errors.Join(os.MkdirAll(d, 0o755), os.Chmod(d, 0o755)); err != nil {
+			return fmt.Errorf("keep maintenance result: %w", err)
+		}
 	}
 	data, err := json.MarshalIndent(m, "", "  ")
 	if err != nil {

@@ -32,6 +32,7 @@ type probeFlags struct {
 	critical []string
 	timeout  time.Duration
 	list     bool
+	version  bool
 	verbose  bool
 	debug    bool
 	retries  int
@@ -60,40 +61,70 @@ func newProbeCmd(a *app) *cobra.Command {
 			"--warning and --critical take a range in the notation of monitoring plugins,\n" +
 			"for the times of all checks in seconds (5) or for one check or family (imap=2,\n" +
 			"queue=50, disk=20:, cert=25:). What those measure: messages, per cent free,\n" +
-			"per cent of the certificate's life left, restarts (containers), seconds (clock).\n\n" +
+			"per cent of the certificate's life left, restarts (containers), seconds (clock).\n" +
+			"[probe] in the configuration sets such limits for good.\n\n" +
 			"Exit codes: 0 ok, 1 warning, 2 critical, 3 unknown or wrong usage.",
 		// Not cobra.NoArgs: its complaint would get the exit code of the other
 		// commands, which means critical here.
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return probeUnknown(fmt.Errorf("probe takes no arguments, got %q", args[0]))
+				return a.probeFailed(f, fmt.Errorf("probe takes no arguments, got %q", args[0]))
+			}
+			if f.version {
+				if f.format == "nagios" { // it says nothing about the service
+					a.code = probe.Unknown.ExitCode()
+				}
+				return a.printVersion()
 			}
 			return a.probeCommand(cmd.Context(), f)
 		},
 	}
+	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		if a.nagiosAsked() { // perhaps behind what is wrong
+			f.format = "nagios"
+		}
+		return a.probeFailed(f, fmt.Errorf("%w (see %s --help)", err, cmd.CommandPath()))
+	})
+	cmd.SetHelpFunc(func(cmd *cobra.Command, args []string) {
+		cmd.Parent().HelpFunc()(cmd, args)
+		if a.nagiosAsked() { // help says nothing about the service
+			a.code = probe.Unknown.ExitCode()
+		}
+	})
+	cmd.Flags().SortFlags = false // what is asked most comes first
+	f.add(cmd)
 	f.remote.add(cmd)
 	f.listen.add(cmd)
-	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return probeUnknown(fmt.Errorf("%w (see %s --help)", err, cmd.CommandPath()))
-	})
+	return cmd
+}
+
+func (f *probeFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.StringVar(&f.format, "format", "text", "`FORMAT` of the report: "+strings.Join(probeForms, ", "))
-	flags.StringVar(&f.output, "output", "", "write the report to `FILE`, whole or not at all")
+	flags.BoolVar(&f.list, "list", false, "list the checks and run none")
 	flags.StringSliceVar(&f.only, "only", nil, "run only these `CHECKS` (names or families, separated by commas)")
 	flags.StringSliceVar(&f.skip, "skip", nil, "leave these `CHECKS` out")
-	flags.StringSliceVar(&f.warning, "warning", nil, "`RANGE` or CHECK=RANGE that is a warning")
-	flags.StringSliceVar(&f.critical, "critical", nil, "`RANGE` or CHECK=RANGE that is critical")
-	flags.DurationVar(&f.timeout, "timeout", probe.DefaultTimeout, "`DURATION` that the whole run may take")
-	flags.BoolVar(&f.list, "list", false, "list the checks and run none")
+	flags.StringVar(&f.format, "format", "text", "`FORMAT` of the report: "+strings.Join(probeForms, ", "))
 	flags.BoolVarP(&f.verbose, "verbose", "v", false, "show the steps of every check with their times")
 	flags.BoolVar(&f.debug, "debug", false, "show what was said on every connection, passwords blanked (form text)")
-	flags.IntVar(&f.retries, "retries", 0, "run checks that fail again, up to `N` times within the same --timeout")
+	flags.StringVar(&f.output, "output", "", "write the report to `FILE`, whole or not at all")
+	flags.StringSliceVarP(&f.warning, "warning", "w", nil, "`RANGE` or CHECK=RANGE that is a warning")
+	flags.StringSliceVarP(&f.critical, "critical", "c", nil, "`RANGE` or CHECK=RANGE that is critical")
+	f.timeout = probe.DefaultTimeout
+	flags.VarP((*secondsFlag)(&f.timeout), "timeout", "t", "`DURATION` or seconds that the whole run may take")
+	flags.IntVar(&f.retries, "retries", 1, "run checks that fail again, up to `N` times within the same --timeout")
+	flags.BoolVar(&f.last, "last", false, "show the result that maintenance kept, for those without rights")
 	flags.BoolVar(&f.changes, "changes", false, "print only what is another state than at the last run with --changes")
 	flags.StringVar(&f.state, "state", "", "`FILE` in which --changes keeps the last result (default below the user's state directory)")
 	flags.BoolVar(&f.watch, "watch", false, "show the checks live in a terminal, with how their times were lately")
 	flags.DurationVar(&f.interval, "interval", 10*time.Second, "`DURATION` between two runs of --watch")
-	flags.BoolVar(&f.last, "last", false, "show the result that maintenance kept, for those without rights")
-	return cmd
+	flags.BoolVarP(&f.version, "version", "V", false, "print the version")
+}
+
+// nagiosAsked says whether the command line asks for the form of monitoring
+// plugins.
+func (a *app) nagiosAsked() bool {
+	i := slices.Index(a.args, "--format")
+	return slices.Contains(a.args, "--format=nagios") || i >= 0 && i+1 < len(a.args) && a.args[i+1] == "nagios"
 }
 
 // probeForms are the values of --format.
@@ -167,6 +198,7 @@ func (a *app) probeReport(ctx context.Context, f probeFlags) (probe.Report, erro
 func (a *app) localReport(ctx context.Context, f probeFlags) (probe.Report, error) {
 	type prepared struct {
 		t   probe.Target
+		o   probe.Options
 		err error
 	}
 	began := time.Now()
@@ -174,17 +206,21 @@ func (a *app) localReport(ctx context.Context, f probeFlags) (probe.Report, erro
 	within, cancel := context.WithTimeout(ctx, f.timeout)
 	defer cancel()
 	go func() {
+		cfg, err := a.config()
+		if err != nil {
+			ready <- prepared{err: err}
+			return
+		}
 		t, err := a.probeTarget(within)
-		ready <- prepared{t, err}
+		ready <- prepared{t, withStanding(f.options(), cfg.Probe.Warning, cfg.Probe.Critical), err}
 	}()
 	select {
 	case p := <-ready:
 		if p.err != nil {
 			return probe.Report{}, p.err
 		}
-		o := f.options()
-		o.Timeout -= time.Since(began)
-		return probe.RunRetrying(ctx, p.t, o, f.retries), nil
+		p.o.Timeout -= time.Since(began)
+		return probe.RunRetrying(ctx, p.t, p.o, f.retries), nil
 	case <-within.Done():
 		if ctx.Err() != nil {
 			return probe.Report{}, ctx.Err()
@@ -219,24 +255,14 @@ func (f *probeFlags) check() error {
 			errs = append(errs, fmt.Errorf("--%s: %w", names.flag, err))
 		}
 	}
-	limits := func(flag string, texts []string) (all []probe.Limit) {
-		for _, text := range texts {
-			l, err := probe.ParseLimit(text)
-			if err != nil {
-				errs = append(errs, fmt.Errorf("--%s: %w", flag, err))
-			}
-			all = append(all, l)
-		}
-		return all
-	}
 	if f.retries < 0 {
 		errs = append(errs, fmt.Errorf("--retries %d: less than none", f.retries))
 	}
 	if f.changes && (f.format != "text" || f.output != "") {
 		errs = append(errs, errors.New("--changes: prints text, so it takes neither --format nor --output"))
 	}
-	if f.last && (f.remote.host != "" || f.retries > 0 || f.debug || f.warning != nil || f.critical != nil) {
-		errs = append(errs, errors.New("--last: shows what was found before, so it takes neither --target, --retries, --debug nor limits"))
+	if f.last && (f.remote.host != "" || f.debug || f.warning != nil || f.critical != nil) {
+		errs = append(errs, errors.New("--last: shows what was found before, so it takes neither --target, --debug nor limits"))
 	}
 	if f.watch && (f.last || f.changes || f.output != "" || f.format != "text" || f.listen.address != "") {
 		errs = append(errs, errors.New("--watch: takes none of --last, --changes, --output, --format, --listen"))
@@ -252,13 +278,32 @@ func (f *probeFlags) check() error {
 	if f.listen.address != "" && (f.remote.host != "" || f.last || f.changes || f.output != "") {
 		errs = append(errs, errors.New("--listen: takes none of --target (use --targets), --last, --changes, --output"))
 	}
-	f.limits.warning, f.limits.critical = limits("warning", f.warning), limits("critical", f.critical)
+	for _, given := range []struct {
+		flag  string
+		texts []string
+		into  *[]probe.Limit
+	}{{"warning", f.warning, &f.limits.warning}, {"critical", f.critical, &f.limits.critical}} {
+		all, err := parseLimits(given.texts)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("--%s: %w", given.flag, err))
+		}
+		*given.into = all
+	}
 	return errors.Join(errs...)
 }
 
-// runProbe proves a stack, after a start and in maintenance: with more time than
-// monitoring gives, and again what failed.
+// runProbe proves a stack that has just been started: with more time than
+// monitoring gives, again what failed, and without a limit on times.
 func (a *app) runProbe(ctx context.Context) (probe.Report, error) {
+	return a.proof(ctx, true)
+}
+
+// runDailyProbe is runProbe for a stack that has been up for a while.
+func (a *app) runDailyProbe(ctx context.Context) (probe.Report, error) {
+	return a.proof(ctx, false)
+}
+
+func (a *app) proof(ctx context.Context, started bool) (probe.Report, error) {
 	cfg, err := a.config()
 	if err != nil {
 		return probe.Report{}, err
@@ -267,7 +312,8 @@ func (a *app) runProbe(ctx context.Context) (probe.Report, error) {
 	if err != nil {
 		return probe.Report{}, err
 	}
-	return probe.RunRetrying(ctx, t, probe.Options{Timeout: cfg.Probe.Timeout}, proofRetries), nil
+	o := withStanding(probe.Options{Timeout: cfg.Probe.Timeout, Untimed: started}, cfg.Probe.Warning, cfg.Probe.Critical)
+	return probe.RunRetrying(ctx, t, o, proofRetries), nil
 }
 
 // printReport shows a report as people read it.

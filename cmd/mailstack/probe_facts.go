@@ -2,18 +2,23 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/netip"
+	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	"golang.org/x/sync/singleflight"
 	"golang.org/x/sys/unix"
 
 	"mailstack/accounts"
@@ -31,21 +36,25 @@ type facts struct {
 	graph  *stack.Graph
 	leaf   *certs.Certificate // on disk; nil: not known
 	engine func() (stack.Engine, error)
-	rights func(ctx context.Context) (bool, error)
+	rights func(ctx context.Context) ([]string, error)
+	// unclaimed are those of the addresses that are no account's, and accounts
+	// how many there are.
+	unclaimed func(ctx context.Context, addresses []string) (none []string, accounts int, err error)
+	looks     singleflight.Group // by consumer
 }
 
 func (a *app) newFacts(ctx context.Context, cfg *config.Config, g *stack.Graph, leaf *certs.Certificate) *facts {
 	return &facts{
 		cfg: cfg, graph: g, leaf: leaf,
 		engine: sync.OnceValues(func() (stack.Engine, error) { return a.engine(ctx) }),
-		rights: a.databaseRights,
+		rights: a.databaseRights, unclaimed: a.unclaimed,
 	}
 }
 
 // fill hands the functions to the probe.
 func (f *facts) fill(ctx context.Context, t *probe.Target) {
 	t.Queued, t.Queue, t.Disks, t.Containers = f.queued, f.queue, f.disks, f.containers
-	t.Clock, t.Logged, t.Rights = f.clock, f.logged, f.rights
+	t.Clock, t.Logged, t.Rights, t.Mailboxes = f.clock, f.logged, f.rights, f.mailboxes
 	t.Own = outwardAddresses(ctx)
 }
 
@@ -64,29 +73,64 @@ func (f *facts) exec(ctx context.Context, service string, command ...string) ([]
 	return res.Stdout, err
 }
 
-// look looks at a socket from inside its consumer's container.
+// look looks at a socket from inside its consumer's container. The engine needs
+// a tenth of a second of processor time to begin a command there, so checks that
+// ask at the same time share one.
 func (f *facts) look(edge stack.Edge) func(context.Context) (probe.SocketView, error) {
-	return func(ctx context.Context) (view probe.SocketView, err error) {
-		out, err := f.exec(ctx, edge.Consumer, stack.SocketsCmd, edge.Path())
+	return func(ctx context.Context) (probe.SocketView, error) {
+		views, err, _ := f.looks.Do(edge.Consumer, func() (any, error) { return f.lookFrom(ctx, edge.Consumer) })
 		if err != nil {
-			return view, err
+			return probe.SocketView{}, err
 		}
-		if err := json.Unmarshal(bytes.TrimSpace(out), &view); err != nil {
-			return view, fmt.Errorf("%s in %s: %q", stack.SocketsCmd, f.container(edge.Consumer), out)
+		view, ok := views.(map[string]probe.SocketView)[edge.Path()]
+		if !ok {
+			return view, fmt.Errorf("%s in %s says nothing of %s", stack.SocketsCmd, f.container(edge.Consumer), edge.Path())
 		}
 		return view, nil
 	}
 }
 
-// queued says whether Postfix still has a message.
-func (f *facts) queued(ctx context.Context, id string) (bool, error) {
-	entries, err := f.entries(ctx)
-	for _, e := range entries {
-		if e.ID == id {
-			return true, nil
+// lookFrom looks at every socket that a service uses.
+func (f *facts) lookFrom(ctx context.Context, consumer string) (map[string]probe.SocketView, error) {
+	command := []string{stack.SocketsCmd}
+	for _, edge := range f.graph.Edges() {
+		if edge.Consumer == consumer {
+			command = append(command, edge.Path())
 		}
 	}
-	return false, err
+	out, err := f.exec(ctx, consumer, command...)
+	if err != nil {
+		return nil, err
+	}
+	views := make(map[string]probe.SocketView)
+	for d := json.NewDecoder(bytes.NewReader(out)); d.More(); {
+		var view probe.SocketView
+		if err := d.Decode(&view); err != nil {
+			return nil, fmt.Errorf("%s in %s: %q", stack.SocketsCmd, f.container(consumer), out)
+		}
+		views[view.Socket] = view
+	}
+	return views, nil
+}
+
+// queued says where in Postfix's queue a message waits, and for what.
+func (f *facts) queued(ctx context.Context, id string) (probe.QueuedMessage, error) {
+	entries, err := f.entries(ctx)
+	return queuedMessage(entries, id), err
+}
+
+func queuedMessage(entries []queueEntry, id string) probe.QueuedMessage {
+	for _, e := range entries {
+		if e.ID != id {
+			continue
+		}
+		waits := probe.QueuedMessage{Queue: e.Queue}
+		for _, to := range e.Recipients {
+			waits.Reason = cmp.Or(waits.Reason, to.Delay)
+		}
+		return waits
+	}
+	return probe.QueuedMessage{}
 }
 
 // queueEntry is a line of "JSON OBJECT FORMAT" in postqueue(1).
@@ -94,6 +138,10 @@ type queueEntry struct {
 	ID      string `json:"queue_id"`
 	Queue   string `json:"queue_name"`
 	Arrival int64  `json:"arrival_time"` // Unix seconds
+
+	Recipients []struct {
+		Delay string `json:"delay_reason"`
+	} `json:"recipients"`
 }
 
 func (f *facts) entries(ctx context.Context) ([]queueEntry, error) {
@@ -127,8 +175,11 @@ func (f *facts) queue(ctx context.Context) (probe.QueueState, error) {
 func queueState(entries []queueEntry, now time.Time) probe.QueueState {
 	q := probe.QueueState{Messages: len(entries)}
 	for _, e := range entries {
-		if e.Queue == "deferred" {
+		switch e.Queue {
+		case "deferred":
 			q.Deferred++
+		case "hold":
+			q.Held++
 		}
 		q.Oldest = max(q.Oldest, now.Sub(time.Unix(e.Arrival, 0)))
 	}
@@ -140,10 +191,43 @@ func (f *facts) disks(context.Context) ([]probe.DiskState, error) {
 	for _, d := range stack.Disks(layout(f.cfg), f.graph) {
 		all = append(all, probe.DiskState{Volumes: d.Volumes, FreeBytes: d.FreeBytes, TotalBytes: d.TotalBytes})
 	}
-	if all == nil {
-		return nil, errors.New("no volume can be read")
+	if all != nil {
+		return all, nil
 	}
-	return all, nil
+	if _, err := os.Stat(layout(f.cfg).Volume("vmail")); errors.Is(err, fs.ErrPermission) {
+		return nil, hinted(err, "run it as root: sudo mailstack …")
+	}
+	return nil, errors.New("no volume can be read")
+}
+
+// mailboxes compares the mail store with the accounts. The probe's own mailbox
+// stays behind where the host's name has changed.
+func (f *facts) mailboxes(ctx context.Context) (probe.MailboxState, error) {
+	all, err := stack.Mailboxes(layout(f.cfg))
+	if errors.Is(err, fs.ErrPermission) {
+		err = hinted(err, "run it as root: sudo mailstack …")
+	}
+	if err != nil {
+		return probe.MailboxState{}, err
+	}
+	all = slices.DeleteFunc(all, func(a string) bool { return strings.HasPrefix(a, accounts.ProbeLocal+"@") })
+	var m probe.MailboxState
+	m.Unclaimed, m.Accounts, err = f.unclaimed(ctx, all)
+	return m, err
+}
+
+func (a *app) unclaimed(ctx context.Context, addresses []string) ([]string, int, error) {
+	db, done, err := a.database(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer done()
+	none, err := db.Unclaimed(ctx, addresses)
+	if err != nil {
+		return nil, 0, err
+	}
+	count, err := db.Count(ctx)
+	return none, count.Accounts, err
 }
 
 func (f *facts) containers(ctx context.Context) ([]probe.ContainerState, error) {
@@ -163,11 +247,14 @@ func (f *facts) containers(ctx context.Context) ([]probe.ContainerState, error) 
 	for _, s := range f.graph.Services {
 		c, ok := byName[f.container(s.Name)]
 		state := probe.ContainerState{
-			Service: s.Name, State: c.State, Health: c.HealthStatus, HealthOutput: c.HealthOutput,
+			Service: s.Name, State: c.State, Condition: c.Condition(), Health: c.HealthStatus, HealthOutput: c.HealthOutput,
 			Restarts: c.RestartCount, Up: time.Since(c.StartedAt),
 		}
 		if !ok {
 			state.State = "missing"
+		}
+		for _, l := range s.Listeners {
+			state.Listens = append(state.Listens, l.Key)
 		}
 		all = append(all, state)
 	}
@@ -252,21 +339,20 @@ func outwardAddresses(ctx context.Context) []netip.Addr {
 	return own
 }
 
-// databaseRights says whether the services' database users are exactly as they
-// should be.
-func (a *app) databaseRights(ctx context.Context) (bool, error) {
+// databaseRights says what is wrong with who may do what in the database.
+func (a *app) databaseRights(ctx context.Context) ([]string, error) {
 	var services accounts.Services
 	for name, into := range map[string]*accounts.Secret{"dovecot": &services.Dovecot, "postfix": &services.Postfix} {
 		secret, err := a.secret(name)
 		if err != nil {
-			return false, err
+			return nil, err
 		}
 		*into = secret
 	}
 	db, done, err := a.database(ctx)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	defer done()
-	return db.ServicesCurrent(ctx, services)
+	return db.RightsProblems(ctx, services)
 }

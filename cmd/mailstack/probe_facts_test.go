@@ -11,15 +11,23 @@ import (
 
 func TestQueueState(t *testing.T) {
 	now := time.Unix(1_700_000_600, 0)
-	entries, err := parseQueue([]byte(`{"queue_name": "deferred", "queue_id": "4bA", "arrival_time": 1700000000, "recipients": [{"address": "a@b"}]}
+	entries, err := parseQueue([]byte(`{"queue_name": "deferred", "queue_id": "4bA", "arrival_time": 1700000000, "recipients": [{"address": "a@b"}, {"address": "c@d", "delay_reason": "connect to x: refused"}]}
 {"queue_name": "active", "queue_id": "4bB", "arrival_time": 1700000590}
+{"queue_name": "hold", "queue_id": "4bC", "arrival_time": 1700000590}
 `))
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := probe.QueueState{Messages: 2, Deferred: 1, Oldest: 10 * time.Minute}
+	want := probe.QueueState{Messages: 3, Deferred: 1, Held: 1, Oldest: 10 * time.Minute}
 	if diff := cmp.Diff(want, queueState(entries, now)); diff != "" {
 		t.Error(diff)
+	}
+	for id, want := range map[string]probe.QueuedMessage{
+		"4bA": {Queue: "deferred", Reason: "connect to x: refused"}, "4bC": {Queue: "hold"}, "4bD": {},
+	} {
+		if got := queuedMessage(entries, id); got != want {
+			t.Errorf("%s waits %+v, want %+v", id, got, want)
+		}
 	}
 	if entries, err := parseQueue(nil); err != nil || queueState(entries, now) != (probe.QueueState{}) {
 		t.Errorf("an empty queue: %v, %v", entries, err)

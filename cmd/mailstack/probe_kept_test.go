@@ -87,15 +87,18 @@ func TestProbeTarget(t *testing.T) {
 
 func TestProbeTargetUsage(t *testing.T) {
 	for args, words := range map[string][]string{
-		"--user a@b --send-to c@d":                          {"--user: only with --target", "--send-to: only with --target"},
-		"--target h --user a@b":                             {"--user and --password-stdin: only together"},
-		"--target h --ports imapz,smtp=0":                   {`no listener is called "imapz"`, `"smtp=0" is no port`},
-		"--target h --send-to x":                            {`--send-to "x"`},
-		"--last --target h --retries 1":                     {"--last: shows what was found before"},
-		"--changes --format json":                           {"--changes: prints text"},
-		"--retries -1":                                      {"--retries -1"},
-		"--target h --ca /nowhere/ca.pem":                   {"read certificate authority: open /nowhere/ca.pem"},
-		"--target h --user a@b --password-stdin --only dns": {"read password: standard input has no first line"},
+		"--user a@b --send-to c@d":                                 {"--user: only with --target", "--send-to: only with --target"},
+		"--target h --user a@b":                                    {"--user: only together with one of --password-stdin and --password-file"},
+		"--target h --user a@b --password-stdin --password-file f": {"--user: only together with one of --password-stdin and --password-file"},
+		"--password-file f":                                        {"--password-file: only with --target"},
+		"--target h --ports imapz,smtp=0":                          {`no listener is called "imapz"`, `"smtp=0" is no port`},
+		"--target h --send-to x":                                   {`--send-to "x"`},
+		"--last --target h --retries 1":                            {"--last: shows what was found before"},
+		"--changes --format json":                                  {"--changes: prints text"},
+		"--retries -1":                                             {"--retries -1"},
+		"--target h --ca /nowhere/ca.pem":                          {"read certificate authority: open /nowhere/ca.pem"},
+		"--target h --user a@b --password-stdin --only dns":        {"read password: standard input has no first line"},
+		"--target h --user a@b --password-file /dev/null":          {"read password: /dev/null is not a regular file"},
 	} {
 		var stdout, stderr bytes.Buffer
 		code := run(context.Background(), strings.Fields("probe "+args), strings.NewReader(""), &stdout, &stderr)

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -66,6 +67,8 @@ type remoteServer struct {
 	Ports        []string `toml:"ports"`         // as --ports
 	CA           string   `toml:"ca"`
 	Skip         []string `toml:"skip"`
+	Warning      []string `toml:"warning"`  // as --warning, which comes first
+	Critical     []string `toml:"critical"` // as --critical
 }
 
 // readTargets reads the file of --targets and reports all its problems.
@@ -93,6 +96,9 @@ func readTargets(path string) (map[string]remoteServer, error) {
 		if err := probe.CheckNames(s.Skip); err != nil {
 			errs = append(errs, fmt.Errorf("read targets %s: %s: skip: %w", path, name, err))
 		}
+		if _, err := parseLimits(slices.Concat(s.Warning, s.Critical)); err != nil {
+			errs = append(errs, fmt.Errorf("read targets %s: %s: %w", path, name, err))
+		}
 	}
 	return all, errors.Join(errs...)
 }
@@ -100,13 +106,9 @@ func readTargets(path string) (map[string]remoteServer, error) {
 // target is the server as the probe knows it. Its password is read anew each
 // time: it may have been changed.
 func (s remoteServer) target(ctx context.Context, a *app) (probe.Target, error) {
-	t, err := a.remoteTarget(ctx, remoteFlags{host: s.Host, name: s.ServerName, ports: s.Ports, ca: s.CA})
-	if err != nil || s.User == "" {
-		return t, err
-	}
-	password, _, err := readPasswordFile(s.PasswordFile)
-	t.User, t.Password = s.User, probe.Secret(password)
-	return t, err
+	return a.remoteTarget(ctx, remoteFlags{
+		host: s.Host, name: s.ServerName, user: s.User, passwordFile: s.PasswordFile, ports: s.Ports, ca: s.CA,
+	})
 }
 
 // sources are what the exporter can probe: the configured stack if there is
@@ -126,8 +128,8 @@ func (a *app) sources(ctx context.Context, f probeFlags) (map[string]probe.Sourc
 			return nil, "", fmt.Errorf("target %s: %w", name, err)
 		}
 		t.Stack = name
-		o := f.options()
-		o.Skip = append(o.Skip, s.Skip...)
+		o := withStanding(f.options(), s.Warning, s.Critical)
+		o.Skip = slices.Concat(o.Skip, s.Skip)
 		all[name] = probe.Source{Pending: probe.Pending(t, o), Run: func(ctx context.Context) probe.Report {
 			t, err := s.target(ctx, a)
 			if err != nil {
@@ -154,7 +156,10 @@ func (a *app) sources(ctx context.Context, f probeFlags) (map[string]probe.Sourc
 		pending = probe.Pending(t, f.options())
 	}
 	all[cfg.Name] = probe.Source{Pending: pending, Run: func(ctx context.Context) probe.Report {
-		r, err := a.localReport(ctx, f)
+		// The file is read anew: ports that are no longer published are no failure.
+		now := &app{Stdin: a.Stdin, Stdout: a.Stdout, Stderr: a.Stderr, configPath: a.configPath}
+		defer now.close()
+		r, err := now.localReport(ctx, f)
 		if err != nil {
 			return probe.Stopped(cfg.Name, "preparation", probe.KindNotRun, err.Error(), "")
 		}

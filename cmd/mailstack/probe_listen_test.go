@@ -84,7 +84,7 @@ func TestProbeListen(t *testing.T) {
 
 func TestTargetsFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "targets.toml")
-	bad := "[a]\nuser = \"x\"\nport = 3\nports = [\"imapz\"]\n[b]\nskip = [\"nothing\"]\n"
+	bad := "[a]\nuser = \"x\"\nport = 3\nports = [\"imapz\"]\n[b]\nskip = [\"nothing\"]\nwarning = [\"imap=x\"]\n"
 	if err := os.WriteFile(path, []byte(bad), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +92,7 @@ func TestTargetsFile(t *testing.T) {
 	if err == nil {
 		t.Fatal("a bad file is read")
 	}
-	for _, w := range []string{"unknown key a.port", "a: user and password_file only together", `no listener is called "imapz"`, `b: skip: no check is called "nothing"`} {
+	for _, w := range []string{"unknown key a.port", "a: user and password_file only together", `no listener is called "imapz"`, `b: skip: no check is called "nothing"`, `b: parse range "x"`} {
 		if !strings.Contains(err.Error(), w) {
 			t.Errorf("%v does not say %q", err, w)
 		}

@@ -24,6 +24,7 @@ type remoteFlags struct {
 	name          string
 	user          string
 	passwordStdin bool
+	passwordFile  string
 	ports         []string
 	ca            string
 	sendTo        string
@@ -31,9 +32,10 @@ type remoteFlags struct {
 
 func (f *remoteFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.StringVar(&f.host, "target", "", "probe any mail server, `HOST`, by the network alone")
+	flags.StringVarP(&f.host, "target", "H", "", "probe any mail server, `HOST`, by the network alone")
 	flags.StringVar(&f.user, "user", "", "log in there as `USER`, whose mailbox takes the probe's messages; it is an address")
 	flags.BoolVar(&f.passwordStdin, "password-stdin", false, "read that user's password from standard input, one line")
+	flags.StringVar(&f.passwordFile, "password-file", "", "read it from `FILE`, one line, which nobody but its owner can read")
 	flags.StringSliceVar(&f.ports, "ports", nil, "`LISTENERS` there: imaps, or with a port imaps=1993 (default all standard ones)")
 	flags.StringVar(&f.ca, "ca", "", "`FILE` with the authority of its certificate (default the system's)")
 	flags.StringVar(&f.name, "server-name", "", "`NAME` in its certificate (default HOST)")
@@ -50,6 +52,7 @@ func (f *remoteFlags) check() error {
 		}{
 			{"user", f.user != ""},
 			{"password-stdin", f.passwordStdin},
+			{"password-file", f.passwordFile != ""},
 			{"ports", f.ports != nil},
 			{"ca", f.ca != ""},
 			{"server-name", f.name != ""},
@@ -61,8 +64,8 @@ func (f *remoteFlags) check() error {
 		}
 		return errors.Join(errs...)
 	}
-	if (f.user != "") != f.passwordStdin {
-		errs = append(errs, errors.New("--user and --password-stdin: only together"))
+	if f.passwordStdin && f.passwordFile != "" || (f.user != "") != (f.passwordStdin || f.passwordFile != "") {
+		errs = append(errs, errors.New("--user: only together with one of --password-stdin and --password-file"))
 	}
 	if f.sendTo != "" && (f.user == "" || strings.ContainsAny(f.sendTo, "<> \t\r\n") || !strings.Contains(f.sendTo, "@")) {
 		errs = append(errs, fmt.Errorf("--send-to %q: needs --user, and is an address", f.sendTo))
@@ -154,8 +157,18 @@ func (a *app) remoteTarget(ctx context.Context, f remoteFlags) (probe.Target, er
 		}
 		t.Password = probe.Secret(password.Reveal())
 	}
+	if f.passwordFile != "" {
+		password, _, err := readPasswordFile(f.passwordFile)
+		if err != nil {
+			return t, fmt.Errorf("read password: %w", err)
+		}
+		t.Password = probe.Secret(password)
+	}
 	if f.sendTo != "" {
 		t.Elsewhere = &probe.Elsewhere{Address: f.sendTo, Mailbox: a.mailboxOf(ctx, f.sendTo)}
+		if box := t.Elsewhere.Mailbox; box != nil {
+			t.Elsewhere.Address = box.Recipient
+		}
 	}
 	return t, nil
 }

@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
+	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"mailstack/probe"
 )
@@ -66,11 +69,54 @@ func TestProbeList(t *testing.T) {
 
 // TestProbeNagiosUsage: monitoring reads stdout, whatever went wrong.
 func TestProbeNagiosUsage(t *testing.T) {
-	for _, args := range []string{"probe --format nagios --timeout 1ms", "probe --format nagios --config /nowhere/mailstack.toml"} {
+	for _, args := range []string{
+		"probe --format nagios --timeout 1ms", "probe --format nagios --config /nowhere/mailstack.toml",
+		"probe --timeout never --format=nagios", "probe --nonsense --format nagios", "probe --format nagios here",
+	} {
 		var stdout, stderr bytes.Buffer
 		code := run(context.Background(), strings.Fields(args), nil, &stdout, &stderr)
 		if code != 3 || !strings.HasPrefix(stdout.String(), "MAILSTACK UNKNOWN - ") || stderr.Len() > 0 {
 			t.Errorf("%s: exit code %d, stdout %q, stderr %q", args, code, stdout.String(), stderr.String())
+		}
+	}
+	// Help says nothing about a server: UNKNOWN for a checker, success for people.
+	for args, want := range map[string]int{
+		"probe --help": 0, "probe --help --format nagios": 3, "probe --version": 0, "probe -V --format nagios": 3,
+	} {
+		var stdout, stderr bytes.Buffer
+		if code := run(context.Background(), strings.Fields(args), nil, &stdout, &stderr); code != want || !strings.Contains(stdout.String(), "mailstack ") {
+			t.Errorf("%s: exit code %d, want %d, stdout %q", args, code, want, stdout.String())
+		}
+	}
+}
+
+// TestProbeKeepsItsTime: servers that take connections and never say a word
+// cost no more than the timeout, and are critical, never unknown.
+func TestProbeKeepsItsTime(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0") // nobody accepts
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	port := l.Addr().(*net.TCPAddr).Port
+	var ports []string
+	for _, key := range []string{"smtp", "submission", "submissions", "imap", "imaps", "pop3", "pop3s", "managesieve"} {
+		ports = append(ports, fmt.Sprintf("%s=%d", key, port))
+	}
+	for _, format := range []string{"text", "nagios", "json", "prometheus"} {
+		const limit = 2 * time.Second
+		var stdout, stderr bytes.Buffer
+		began := time.Now()
+		code := run(context.Background(), []string{
+			"probe", "-H", "127.0.0.1", "--ports", strings.Join(ports, ","), "-t", "2", "--format", format,
+			"--user", "a@b.example", "--password-stdin",
+		}, strings.NewReader("x\n"), &stdout, &stderr)
+		// What is over is scheduling, on a machine that may be busy.
+		if took := time.Since(began); took > 2*limit || code != 2 || stderr.Len() > 0 {
+			t.Errorf("%s: exit code %d after %s\n%s%s", format, code, took, stdout.String(), stderr.String())
+		}
+		if format == "nagios" && (!strings.HasPrefix(stdout.String(), "MAILSTACK CRITICAL - ") || strings.Contains(stdout.String(), "UNKNOWN")) {
+			t.Errorf("%s", stdout.String())
 		}
 	}
 }

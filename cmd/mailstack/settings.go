@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"mailstack/config"
 )
@@ -29,8 +30,23 @@ func (a *app) showClientSettings(cfg *config.Config) {
 			p("  %-9s  port %-5d %s\n", s.what, s.port, s.tls)
 		}
 	}
-	p("  trust      `mailstack cert trust` on this host, `mailstack cert trust --print` for others:\n" +
-		"             the certificate is signed by this stack's own authority\n")
+	if words := whomToTrust(cfg); words != "" {
+		p("  trust      %s\n", words)
+	}
+}
+
+// whomToTrust says what mail programs must be told about the certificate;
+// empty: nothing.
+func whomToTrust(cfg *config.Config) string {
+	set, err := certStore(cfg).Served()
+	switch {
+	case err != nil || set.Mode() == "self-signed":
+		return "`mailstack cert trust` on this host, `mailstack cert trust --print` for others:\n" +
+			"             the certificate is signed by this stack's own authority"
+	case set.Known(time.Now()):
+		return ""
+	}
+	return "this system does not know the authority of the certificate, " + set.Main[0].Leaf().Issuer
 }
 
 // reachedAt says where the name leads on a loopback stack, which no DNS knows.

@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"mailstack/accounts"
-	"mailstack/certs"
+	"mailstack/config"
 	"mailstack/stack"
 )
 
@@ -121,7 +121,7 @@ func (a *app) status(ctx context.Context) (*status, error) {
 	for _, edge := range g.Edges() {
 		s.addSocket(edge, byService[edge.Consumer])
 	}
-	s.addCertificate(layout(cfg), certs.Names{Hostname: cfg.Hostname, Aliases: cfg.Aliases})
+	s.addCertificate(cfg)
 	if len(containers) > 0 {
 		s.addAccounts(ctx, a)
 		s.addQueue(ctx, e, byService["postfix"].Name)
@@ -211,9 +211,9 @@ func (s *status) addSocket(edge stack.Edge, c stack.Container) {
 	s.Sockets = append(s.Sockets, row)
 }
 
-func (s *status) addCertificate(l stack.Layout, names certs.Names) {
+func (s *status) addCertificate(cfg *config.Config) {
 	now := time.Now()
-	state, err := certs.Inspect(l.CADir(), names, now)
+	state, err := certStore(cfg).Inspect(now)
 	for _, problem := range state.Problems {
 		s.warning("certificate: %v; %s", problem, problem.Hint())
 	}
@@ -225,8 +225,13 @@ func (s *status) addCertificate(l stack.Layout, names certs.Names) {
 		NotAfter: state.Leaf.NotAfter, Names: state.Leaf.Names,
 		DaysLeft: state.Leaf.NotAfter.Sub(now).Hours() / 24,
 	}
-	if due, cause := state.Due(now); due {
+	if state.StandIn {
+		s.critical("%s; mailstack maintain tries again", standIn(cfg))
+	} else if due, cause := state.Due(); due {
 		s.warning("the certificate is due (%s): mailstack maintain", cause)
+	}
+	for _, warning := range state.Warnings {
+		s.warning("%s", warning)
 	}
 }
 

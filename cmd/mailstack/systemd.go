@@ -21,10 +21,13 @@ func newSystemdCmd(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "systemd",
 		Short: "Print or install the units that start and maintain the stack",
-		Long: "systemd prints three units: a service that brings the stack up at boot, after its\n" +
-			"mounts; a service that does the daily maintenance; and its timer. --install writes\n" +
-			"them, enables them and starts the timer. Where there is no systemd, --cron prints\n" +
-			"a line for root's crontab instead.",
+		Long: "systemd prints four units: a service that brings the stack up at boot, after its\n" +
+			"mounts; a service that does the daily maintenance; its timer; and a service that\n" +
+			"is the Prometheus exporter (`mailstack probe --listen " + exporterAddress + "`).\n" +
+			"--install writes them, enables the first and the timer, and starts the timer. The\n" +
+			"exporter is not enabled: `systemctl enable --now mailstack-NAME-exporter` does it,\n" +
+			"and `systemctl edit` gives it another address or --web-config. Where there is no\n" +
+			"systemd, --cron prints a line for root's crontab instead.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := onlyOne(cmd, "cron", "install", "remove"); err != nil {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -28,9 +27,10 @@ func (a *app) probeTarget(ctx context.Context) (probe.Target, error) {
 	if err != nil && !errors.Is(err, fs.ErrPermission) {
 		return probe.Target{}, err
 	}
+	own := accounts.System{Hostname: cfg.Hostname, ProbePassword: password}
 	t := probe.Target{
 		Stack: cfg.Name, Hostname: cfg.Hostname, Ports: cfg.Listen.Ports(),
-		User: accounts.System{Hostname: cfg.Hostname}.ProbeAddress(), Password: probe.Secret(password.Reveal()), Confined: true,
+		User: own.ProbeAddress(), Recipient: own.ProbeRecipient(), Password: probe.Secret(password.Reveal()), Confined: true,
 		Database: a.queryDatabase,
 	}
 	for _, address := range cfg.Listen.Addresses {
@@ -59,27 +59,29 @@ func (a *app) probeTarget(ctx context.Context) (probe.Target, error) {
 // trust fills in what the served certificate must be, and returns it where it
 // is known.
 func trust(t *probe.Target, cfg *config.Config) (*certs.Certificate, error) {
-	dir := layout(cfg).CADir()
-	pem, err := certs.AuthorityPEM(dir)
-	if errors.Is(err, fs.ErrPermission) {
+	store := certStore(cfg)
+	set, err := store.Served()
+	switch {
+	case errors.Is(err, fs.ErrPermission):
 		t.Unverified = "the certificate authority cannot be read"
 		return nil, nil
+	case errors.Is(err, certs.ErrNone) || errors.Is(err, fs.ErrNotExist):
+		return nil, hinted(fmt.Errorf("read certificate: %w", err), "mailstack up")
+	case err != nil:
+		return nil, fmt.Errorf("read certificate: %w", err)
 	}
-	if err != nil {
+	if t.Roots, err = set.Roots(store.Dir); err != nil {
 		return nil, fmt.Errorf("read certificate authority: %w", err)
 	}
-	t.Roots = x509.NewCertPool()
-	if !t.Roots.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("read certificate authority: %s holds no certificate", certs.AuthorityFile)
+	if state, err := store.Inspect(time.Now()); err == nil && state.StandIn {
+		t.StandIn = standIn(cfg)
 	}
-	state, err := certs.Inspect(dir, certs.Names{Hostname: cfg.Hostname, Aliases: cfg.Aliases}, time.Now())
-	if err != nil {
-		return nil, err
+	leaf := set.Main[0].Leaf()
+	t.Fingerprint = leaf.Fingerprint
+	if len(set.Main) > 1 {
+		t.Twin = set.Main[1].Leaf().Fingerprint
 	}
-	if state.Leaf != nil {
-		t.Fingerprint = state.Leaf.Fingerprint
-	}
-	return state.Leaf, nil
+	return &leaf, nil
 }
 
 // queryDatabase asks the database something over its socket on the host.

@@ -1,18 +1,12 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"strings"
-	"time"
 
 	"mailstack/accounts"
-	"mailstack/certs"
 	"mailstack/config"
 	"mailstack/stack"
 )
@@ -20,66 +14,6 @@ import (
 // tasks are the steps of a start that belong to other packages than stack.
 func (a *app) tasks(cfg *config.Config, g *stack.Graph, id stack.Identity) []stack.Task {
 	return []stack.Task{a.certificateTask(cfg, g), a.databaseTask(cfg, g, id)}
-}
-
-const certificateTaskName = "certificate"
-
-// certificateTask keeps the certificate valid and where its services read it.
-func (a *app) certificateTask(cfg *config.Config, g *stack.Graph) stack.Task {
-	l := layout(cfg)
-	names := certs.Names{Hostname: cfg.Hostname, Aliases: cfg.Aliases}
-	dirs := map[string]string{}
-	t := stack.Task{Name: certificateTaskName, About: "the TLS certificate of " + cfg.Hostname, Reload: true}
-	for _, s := range g.Services {
-		if s.TLS {
-			t.Before = append(t.Before, s.Name)
-			dirs[s.Name] = l.RunDir(s.Name, "tls")
-		}
-	}
-	t.Due = func(context.Context) (string, error) {
-		state, err := certs.Inspect(l.CADir(), names, time.Now())
-		if err != nil {
-			return "", err
-		}
-		if due, cause := state.Due(time.Now()); due {
-			return cause, nil
-		}
-		return notInstalled(state.File, dirs)
-	}
-	t.Do = func(ctx context.Context, log func(string)) error {
-		state, err := certs.Renew(ctx, l.CADir(), names, time.Now(), false)
-		if err != nil {
-			return err
-		}
-		if state.Renewed != "" {
-			log(state.Renewed)
-		}
-		for _, dir := range dirs {
-			if _, err := certs.Install(dir, state); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	return t
-}
-
-// notInstalled names a service that has another certificate than the current.
-func notInstalled(current string, dirs map[string]string) (cause string, err error) {
-	want, err := os.ReadFile(current)
-	if err != nil {
-		return "", fmt.Errorf("read certificate: %w", err)
-	}
-	for service, dir := range dirs {
-		have, err := os.ReadFile(filepath.Join(dir, certs.ServerFile))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return "", fmt.Errorf("read certificate of %s: %w", service, err)
-		}
-		if !bytes.Equal(have, want) {
-			return service + " does not have the current one", nil
-		}
-	}
-	return "", nil
 }
 
 // databaseTask keeps schema, database users and the system's own addresses as

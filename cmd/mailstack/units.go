@@ -26,6 +26,8 @@ type units struct {
 type unitFile struct {
 	name    string
 	content string
+	enable  []string // what systemctl does with it when it is there, if anything
+	disable []string // and before it goes
 }
 
 // check reports every path that cannot be written into a unit. systemd reads
@@ -54,23 +56,29 @@ func (u units) mark() string {
 func (u units) serviceName() string     { return "mailstack-" + u.stack + ".service" }
 func (u units) maintenanceName() string { return "mailstack-" + u.stack + "-maintain.service" }
 func (u units) timerName() string       { return "mailstack-" + u.stack + "-maintain.timer" }
+func (u units) exporterName() string    { return "mailstack-" + u.stack + "-exporter.service" }
 
 // files renders the units.
 func (u units) files() []unitFile {
-	mounts := slices.Clone(u.paths)
-	mounts = append(mounts, path.Dir(u.config), path.Dir(u.binary))
+	own := []string{path.Dir(u.config), path.Dir(u.binary)}
+	mounts := append(slices.Clone(u.paths), own...)
 	fields := map[string]any{
-		"Mark":     u.mark(),
-		"Stack":    u.stack,
-		"Hostname": strings.ReplaceAll(u.hostname, "%", "%%"),
-		"Mounts":   quoteAll(withoutNested(mounts), quotePath),
-		"Service":  u.serviceName(),
-		"Command":  quotePath(u.binary) + " --config " + quoteArgument(u.config),
+		"Mark":      u.mark(),
+		"Stack":     u.stack,
+		"Hostname":  strings.ReplaceAll(u.hostname, "%", "%%"),
+		"Mounts":    quoteAll(withoutNested(mounts), quotePath),
+		"OwnMounts": quoteAll(withoutNested(own), quotePath),
+		"Service":   u.serviceName(),
+		"Command":   quotePath(u.binary) + " --config " + quoteArgument(u.config),
+		"Listen":    exporterAddress,
 	}
 	return []unitFile{
-		{u.serviceName(), fill(serviceUnit, fields)},
-		{u.maintenanceName(), fill(maintenanceUnit, fields)},
-		{u.timerName(), fill(timerUnit, fields)},
+		{u.serviceName(), fill(serviceUnit, fields), []string{"enable"}, []string{"disable"}},
+		{u.maintenanceName(), fill(maintenanceUnit, fields), nil, nil},
+		{u.timerName(), fill(timerUnit, fields), []string{"enable", "--now"}, []string{"disable", "--now"}},
+		// Whether it runs is the administrator's choice; one that runs is to be
+		// the program of now.
+		{u.exporterName(), fill(exporterUnit, fields), []string{"try-restart"}, []string{"disable", "--now"}},
 	}
 }
 
@@ -137,6 +145,60 @@ Persistent=true
 
 [Install]
 WantedBy=timers.target
+`))
+
+// exporterAddress is where the unit of the exporter listens. The port is none
+// of those in https://github.com/prometheus/prometheus/wiki/Default-port-allocations.
+const exporterAddress = "127.0.0.1:9725"
+
+// The exporter asks the engine and reads the probe's password: it is root, and
+// whoever may use the engine's socket could be that anyway. What it does not need
+// is taken from it all the same. It needs no capability, as all that it
+// reads is root's; so it can read neither mail nor database. It needs adjtimex(2)
+// to read the clock's state, which @system-service leaves out and ProtectClock=
+// forbids.
+//
+// Neither engine nor data have to be there: that they are away is what it is to
+// tell.
+var exporterUnit = template.Must(template.New("exporter").Option("missingkey=error").Parse(`{{.Mark}}
+[Unit]
+Description=Prometheus exporter of mail server {{.Hostname}} (mailstack {{.Stack}})
+RequiresMountsFor={{.OwnMounts}}
+After=docker.service network-online.target {{.Service}}
+
+[Service]
+Type=exec
+ExecStart={{.Command}} probe --listen {{.Listen}}
+Restart=on-failure
+RestartSec=30s
+
+NoNewPrivileges=yes
+CapabilityBoundingSet=
+ProtectSystem=strict
+ProtectHome=read-only
+PrivateTmp=yes
+PrivateDevices=yes
+ProtectProc=invisible
+ProtectHostname=yes
+ProtectControlGroups=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+LockPersonality=yes
+MemoryDenyWriteExecute=yes
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+SystemCallFilter=~@privileged @resources
+SystemCallFilter=adjtimex
+SystemCallErrorNumber=EPERM
+UMask=0077
+
+[Install]
+WantedBy=multi-user.target
 `))
 
 // cron is a line for root's crontab. The minute depends on the stack, for the

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -65,11 +66,15 @@ func (m unitManager) install(ctx context.Context, files []unitFile, out io.Write
 			return err
 		}
 	}
-	service, timer := files[0].name, files[2].name
-	if err := m.systemctl(ctx, out, "enable", service); err != nil {
-		return err
+	for _, file := range files {
+		if file.enable == nil {
+			continue
+		}
+		if err := m.systemctl(ctx, out, append(slices.Clone(file.enable), file.name)...); err != nil {
+			return err
+		}
 	}
-	return m.systemctl(ctx, out, "enable", "--now", timer)
+	return nil
 }
 
 // remove undoes install.
@@ -89,14 +94,11 @@ func (m unitManager) remove(ctx context.Context, files []unitFile, out io.Writer
 		return err
 	}
 	for _, file := range there {
-		if m.runs() && strings.Contains(file.content, "[Install]") {
-			args := []string{"disable", file.name}
-			if strings.HasSuffix(file.name, ".timer") {
-				args = []string{"disable", "--now", file.name}
-			}
-			if err := m.systemctl(ctx, out, args...); err != nil {
-				return err
-			}
+		if !m.runs() || file.disable == nil {
+			continue
+		}
+		if err := m.systemctl(ctx, out, append(slices.Clone(file.disable), file.name)...); err != nil {
+			return err
 		}
 	}
 	for _, file := range there {

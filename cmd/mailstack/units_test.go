@@ -34,7 +34,7 @@ func TestUnits(t *testing.T) {
 		if err := u.check(); err != nil {
 			t.Fatal(err)
 		}
-		files := append(u.files(), unitFile{"crontab", u.cron()})
+		files := append(u.files(), unitFile{name: "crontab", content: u.cron()})
 		for _, file := range files {
 			golden := filepath.Join("testdata/systemd", name, file.name)
 			if os.Getenv("UPDATE_GOLDEN") != "" {
@@ -130,7 +130,8 @@ func system(t *testing.T) (manager unitManager, calls func() string) {
 func TestInstallUnits(t *testing.T) {
 	manager, calls := system(t)
 	files := plainUnits.files()
-	enable := "enable mailstack-mailstack.service\nenable --now mailstack-mailstack-maintain.timer\n"
+	enable := "enable mailstack-mailstack.service\nenable --now mailstack-mailstack-maintain.timer\ntry-restart mailstack-mailstack-exporter.service\n"
+	disable := "disable mailstack-mailstack.service\ndisable --now mailstack-mailstack-maintain.timer\ndisable --now mailstack-mailstack-exporter.service\n"
 	steps := []struct {
 		name string
 		do   func(context.Context, *strings.Builder) error
@@ -143,7 +144,7 @@ func TestInstallUnits(t *testing.T) {
 			moved.binary = "/opt/mailstack"
 			return manager.install(ctx, moved.files(), out)
 		}, "daemon-reload\n" + enable},
-		{"removed", func(ctx context.Context, out *strings.Builder) error { return manager.remove(ctx, files, out) }, "disable mailstack-mailstack.service\ndisable --now mailstack-mailstack-maintain.timer\ndaemon-reload\n"},
+		{"removed", func(ctx context.Context, out *strings.Builder) error { return manager.remove(ctx, files, out) }, disable + "daemon-reload\n"},
 		{"removed again", func(ctx context.Context, out *strings.Builder) error { return manager.remove(ctx, files, out) }, ""},
 	}
 	for _, step := range steps {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -68,6 +69,9 @@ func (a *app) up(ctx context.Context, opts upOptions) error {
 	} else {
 		fmt.Fprintf(a.Stdout, "%s is up (%s)\n", t.cfg.Name, seconds(time.Since(start)))
 	}
+	if err := a.certificateTrouble(t.cfg); err != nil {
+		a.warnOfCertificate(t.cfg, err)
+	}
 	if _, err := a.maintainAccounts(ctx); err != nil {
 		return err
 	}
@@ -93,7 +97,7 @@ func (a *app) converge(ctx context.Context, t *target, opts stack.Options) (chan
 	}
 	err = x.Apply(ctx, p.plan)
 	end()
-	return true, err
+	return true, errors.Join(err, a.settleCertificate(ctx, t))
 }
 
 // prove runs the probe and tells how to use the result.

@@ -1,0 +1,61 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+
+	"mailstack/certs"
+)
+
+// tlsaRecord is one DNS record of DANE (RFC 6698; for SMTP, RFC 7672). "3 1 1" is
+// the SHA-256 of the public key: it stays right for as long as the key does,
+// whoever signs the certificate.
+type tlsaRecord struct {
+	Name string `json:"name"` // "_25._tcp.mail.example.org."
+	Data string `json:"data"` // "3 1 1 …"
+	Kind string `json:"kind"` // of the key
+	Next bool   `json:"next"` // of a key that is not served yet
+}
+
+// certTLSA prints the records for every port on which the certificate is served.
+func (a *app) certTLSA(format string) error {
+	cfg, err := a.config()
+	if err != nil {
+		return err
+	}
+	state, err := a.certState(cfg)
+	if err != nil {
+		return err
+	}
+	var ports []uint16
+	for _, l := range startTLS {
+		if port := cfg.Listen.Ports()[l.listener]; port != 0 {
+			ports = append(ports, port)
+		}
+	}
+	slices.Sort(ports)
+	records := []tlsaRecord{}
+	for _, port := range ports {
+		name := fmt.Sprintf("_%d._tcp.%s.", port, cfg.Hostname)
+		add := func(pins []certs.Pin, next bool) {
+			for _, pin := range pins {
+				records = append(records, tlsaRecord{Name: name, Data: "3 1 1 " + pin.SHA256, Kind: pin.Kind, Next: next})
+			}
+		}
+		add(state.Keys, false)
+		add(state.NextKeys, true)
+	}
+	if format == "json" {
+		return a.printJSON(records)
+	}
+	for _, r := range records {
+		served := "served"
+		if r.Next {
+			served = "next"
+		}
+		if _, err := fmt.Fprintf(a.Stdout, "%s IN TLSA %s ; %s key, %s\n", r.Name, r.Data, r.Kind, served); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,147 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"mailstack/config"
+)
+
+// migrateFlags are the flags of `mailstack migrate`.
+type migrateFlags struct {
+	imapFrom, users string
+	caFile, tlsName string
+	rsync           rsyncFlags
+	dryRun, final   bool
+	jobs, maxDelete int
+	format          string
+}
+
+const migrateLong = `migrate copies mailboxes from another mail server, as often as you want, while
+people go on using that server. Here the accounts wait: their mail is deferred,
+and nobody can log in. The run with --final ends that, after the last copy was
+compared with the original.
+
+--rsync-from takes a server with Dovecot and Maildir that you can ssh into, with
+its accounts, passwords, aliases, quotas and Sieve scripts; mail programs notice
+nothing. Begin with --dry-run, which changes nothing anywhere. --final runs your
+--freeze-command there first.
+
+--imap-from takes every server that people can log in to. --users names a CSV
+file, for your eyes only (chmod 600), with a line for each mailbox:
+
+    user name there,password[,address here]
+
+The account here gets the same password. Folders, dates, flags, keywords and
+subscriptions are kept. UIDs cannot be: mail programs download the mail once more.`
+
+func newMigrateCmd(a *app) *cobra.Command {
+	var f migrateFlags
+	cmd := &cobra.Command{
+		Use:   "migrate",
+		Short: "Bring the mail of another server over",
+		Long:  migrateLong,
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := f.check(); err != nil {
+				return usageError(err)
+			}
+			if f.rsync.from != "" {
+				return a.migrateRsync(cmd.Context(), f)
+			}
+			return a.migrateIMAP(cmd.Context(), f)
+		},
+	}
+	flags := cmd.Flags()
+	flags.BoolVar(&f.dryRun, "dry-run", false, "look at the old server, and change nothing")
+	flags.BoolVar(&f.final, "final", false, "make the last copy, removing what was removed there, and open the accounts")
+	flags.IntVar(&f.jobs, "jobs", 4, "`N` connections at a time")
+	flags.IntVar(&f.maxDelete, "max-delete", 1000, "no more than `N` messages of a mailbox may be gone there since they were copied")
+	addFormat(cmd, &f.format)
+	flags.StringVar(&f.imapFrom, "imap-from", "", "`URL` of the old server: imaps://HOST[:PORT], or imap:// for STARTTLS")
+	flags.StringVar(&f.users, "users", "", "CSV `FILE` of user names, passwords and addresses")
+	flags.StringVar(&f.caFile, "ca-file", "", "PEM `FILE` of the authority of the old server's certificate (default: the system's)")
+	flags.StringVar(&f.tlsName, "tls-name", "", "`NAME` in the old server's certificate, where it is not HOST")
+	f.rsync.add(cmd)
+	return cmd
+}
+
+// add adds the flags of --rsync-from.
+func (f *rsyncFlags) add(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringVar(&f.from, "rsync-from", "", "`[USER@]HOST` of the old server, as ssh takes it")
+	flags.IntVar(&f.ssh.Port, "ssh-port", 0, "`PORT` of ssh (default: what ssh's configuration says)")
+	flags.StringVar(&f.ssh.Identity, "ssh-key", "", "private key `FILE` for ssh")
+	flags.StringVar(&f.ssh.ConfigFile, "ssh-config", "", "configuration `FILE` for ssh, in place of yours")
+	flags.StringArrayVar(&f.ssh.Extra, "ssh-option", nil, "more for ssh, `KEYWORD=VALUE` as in ssh_config")
+	flags.BoolVar(&f.ssh.Sudo, "sudo", false, "become root there with sudo, which must not ask for a password")
+	flags.StringVar(&f.container, "container", "", "`NAME` of the container there that Dovecot runs in")
+	flags.StringVar(&f.database, "database", "", "`NAME` of the database there with the accounts, if there are several")
+	flags.StringVar(&f.mapFile, "map", "", "TOML `FILE` that says which tables and columns hold the accounts")
+	flags.StringVar(&f.layout, "layout", "", "where mail lies there, as Dovecot's `MAIL_LOCATION` (default: as Dovecot says)")
+	flags.StringSliceVar(&f.only, "only", nil, "only these `ACCOUNTS`, or @DOMAINS")
+	flags.StringVar(&f.bandwidth, "bwlimit", "", "most bytes a second, as a `SIZE` (5MiB)")
+	flags.BoolVar(&f.full, "verify-full", false, "compare every message octet by octet, not only a sample")
+	flags.BoolVar(&f.allowWeak, "allow-weak-hashes", false, "take hashes like MD5 along; the first login replaces them")
+	flags.StringVar(&f.freeze, "freeze-command", "", "`COMMAND` for the old server's shell that ends its use, before the last copy")
+}
+
+// check reports everything that is wrong with the flags, and reads the values
+// among them.
+func (f *migrateFlags) check() error {
+	var errs []error
+	switch {
+	case f.imapFrom == "" && f.rsync.from == "":
+		errs = append(errs, errors.New("where from? --rsync-from HOST or --imap-from URL is missing"))
+	case f.imapFrom != "" && f.rsync.from != "":
+		errs = append(errs, errors.New("--rsync-from and --imap-from exclude each other"))
+	case f.imapFrom != "":
+		if _, err := parseIMAP(f.imapFrom); err != nil {
+			errs = append(errs, err)
+		}
+		if f.users == "" {
+			errs = append(errs, errors.New("--users is missing: a file with user names and passwords"))
+		}
+	}
+	if f.dryRun && f.final {
+		errs = append(errs, errors.New("--dry-run and --final exclude each other"))
+	}
+	if f.rsync.freeze != "" && !f.final {
+		errs = append(errs, errors.New("--freeze-command is for the last copy: add --final"))
+	}
+	if f.final && f.rsync.from != "" && f.rsync.freeze == "" {
+		errs = append(errs, errors.New(`--final needs --freeze-command, which ends the use of the old server ("true" if it is stopped already)`))
+	}
+	if f.rsync.bandwidth != "" {
+		bytes, err := config.ParseSize(f.rsync.bandwidth)
+		if err != nil || bytes < 1024 {
+			errs = append(errs, fmt.Errorf("--bwlimit %q: not a size of at least 1KiB", f.rsync.bandwidth))
+		}
+		f.rsync.kbytes = int(bytes / 1024)
+	}
+	if f.jobs < 1 || f.jobs > 64 {
+		errs = append(errs, fmt.Errorf("--jobs %d: not between 1 and 64", f.jobs))
+	}
+	if f.maxDelete < 0 {
+		errs = append(errs, fmt.Errorf("--max-delete %d: less than none", f.maxDelete))
+	}
+	return errors.Join(append(errs, checkFormat(f.format))...)
+}
+
+// migrateProbe proves the stack after accounts were opened.
+func (a *app) migrateProbe(ctx context.Context) error {
+	report, err := a.runProbe(ctx)
+	if err != nil {
+		return err
+	}
+	if err := a.formatReport(a.Stderr, report, probeFlags{format: "text"}); err != nil {
+		return err
+	}
+	if report.Status.ExitCode() >= 2 {
+		return errors.New("the accounts are moved and open, but the probe is red, see above")
+	}
+	return nil
+}

@@ -1,0 +1,347 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"mailstack/accounts"
+	"mailstack/config"
+	"mailstack/migrate"
+	"mailstack/migrate/remote"
+	"mailstack/migrate/source"
+	"mailstack/probe"
+	"mailstack/stack"
+)
+
+// rsyncFlags are the flags of `mailstack migrate --rsync-from`.
+type rsyncFlags struct {
+	from      string
+	ssh       remote.Options
+	container string
+	database  string
+	layout    string
+	mapFile   string
+	only      []string
+	bandwidth string // bytes a second, as sizes are written; "": no limit
+	kbytes    int    // the same in KiB/s, once it was read
+	full      bool
+	freeze    string
+	allowWeak bool
+}
+
+// oldHost is a host to move from, and what was found there.
+type oldHost struct {
+	host   *remote.Host
+	facts  *source.Facts
+	list   *source.Listing
+	stores *source.Stores
+	checks []source.Check
+}
+
+// ready says whether the host can be moved.
+func (o *oldHost) ready() bool {
+	return !slices.ContainsFunc(o.checks, func(c source.Check) bool { return c.Level == source.Fail })
+}
+
+// rsyncMigration is a run of `mailstack migrate --rsync-from`.
+type rsyncMigration struct {
+	*app
+	flags migrateFlags
+	old   *oldHost
+	mover *mover
+	// moving are the accounts that this run moves, of those found.
+	moving []accounts.Address
+}
+
+func (a *app) migrateRsync(ctx context.Context, f migrateFlags) (err error) {
+	cfg, err := a.config()
+	if err != nil {
+		return err
+	}
+	options := f.rsync.ssh
+	options.Target, options.Slots, options.Ask = f.rsync.from, f.jobs, a.terminal()
+	host, err := remote.Connect(ctx, options)
+	if err != nil {
+		return err
+	}
+	// The connections must end also where ctx has.
+	defer func() { err = errors.Join(err, host.Close(context.WithoutCancel(ctx))) }()
+	old, err := a.lookAt(ctx, host, cfg, f.rsync)
+	if old != nil {
+		a.printChecks(old.checks)
+	}
+	if err != nil {
+		return err
+	}
+	if !old.ready() {
+		return errors.New("move mail from " + f.rsync.from + ": it cannot be done yet, see above; nothing was changed anywhere")
+	}
+	if f.dryRun {
+		return a.printMapping(f, old)
+	}
+	m := &rsyncMigration{app: a, flags: f, old: old}
+	mover, done, err := a.newMover(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
+	m.mover = mover
+	return m.run(ctx, cfg)
+}
+
+// lookAt finds out what the old host is and who has mail there. What was looked
+// at is returned also where it did not come to an end.
+func (a *app) lookAt(ctx context.Context, host *remote.Host, cfg *config.Config, f rsyncFlags) (*oldHost, error) {
+	old := &oldHost{host: host}
+	needs := source.Needs{FreeBytes: -1}
+	if free, err := stack.FreeBytes(layout(cfg).Volume("vmail")); err == nil {
+		needs.FreeBytes = free
+	}
+	err := old.look(ctx, f)
+	if old.facts != nil {
+		old.checks = source.Preflight(old.facts, old.list, old.stores, needs)
+	}
+	return old, err
+}
+
+func (o *oldHost) look(ctx context.Context, f rsyncFlags) (err error) {
+	if o.facts, err = source.Inspect(ctx, o.host, source.Options{Container: f.container}); err != nil {
+		return err
+	}
+	if o.facts.Files != "" {
+		o.list, err = source.ReadFiles(ctx, o.host, o.facts, "")
+	} else {
+		o.list, err = o.fromDatabase(ctx, f)
+	}
+	if err != nil {
+		return err
+	}
+	o.list.Accounts = slices.DeleteFunc(o.list.Accounts, func(a migrate.Account) bool { return !f.selects(a.Address) })
+	if len(o.list.Accounts) == 0 {
+		return errors.New("read the accounts of the old server: none is left to move")
+	}
+	o.stores, err = source.Locate(ctx, o.host, o.facts, o.list, source.LocateOptions{Layout: f.layout})
+	return err
+}
+
+func (o *oldHost) fromDatabase(ctx context.Context, f rsyncFlags) (*source.Listing, error) {
+	options := source.AccountOptions{Database: f.database}
+	if f.mapFile != "" {
+		file, err := os.Open(f.mapFile)
+		if err != nil {
+			return nil, fmt.Errorf("read --map: %w", err)
+		}
+		defer file.Close()
+		if options.Mapping, err = source.ParseMapping(f.mapFile, file); err != nil {
+			return nil, usageError(err)
+		}
+	}
+	dumper, err := source.FindDumper(ctx, o.host, o.facts)
+	if err != nil {
+		return nil, err
+	}
+	return source.ReadAccounts(ctx, dumper, o.facts, options)
+}
+
+// selects says whether an account is among those to be moved.
+func (f rsyncFlags) selects(address string) bool {
+	return len(f.only) == 0 || slices.ContainsFunc(f.only, func(s string) bool {
+		return s == address || strings.HasPrefix(s, "@") && strings.HasSuffix(address, s)
+	})
+}
+
+// run moves.
+func (m *rsyncMigration) run(ctx context.Context, cfg *config.Config) error {
+	if err := m.hold(ctx); err != nil {
+		return err
+	}
+	if err := m.aliases(ctx); err != nil {
+		return err
+	}
+	id, err := stack.ReadIdentity(layout(cfg), nil, time.Now())
+	if err != nil {
+		return err
+	}
+	bar := newMoveBar(m.Stderr)
+	migration, err := migrate.Open(migrate.Options{
+		From: migrate.Over(m.old.host), To: destination(cfg, id.ID), Accounts: m.selected(),
+		Workers: m.flags.jobs, KBytesPerSecond: m.flags.rsync.kbytes, MaxDelete: m.flags.maxDelete,
+		Verify: migrate.Verify{Sample: verifySample, Full: m.flags.rsync.full}, Progress: bar,
+	})
+	if err != nil {
+		return err
+	}
+	defer migration.Close()
+	if m.flags.final {
+		if err := m.freeze(ctx, migration); err != nil {
+			return err
+		}
+	}
+	logins, err := m.logins(ctx)
+	if err != nil {
+		return err
+	}
+	report, err := migration.Pass(ctx, m.flags.final)
+	if err == nil {
+		err = migration.Login(ctx, report, logins)
+	}
+	bar.end()
+	if err != nil {
+		return errors.Join(m.printReport(report), err)
+	}
+	return m.conclude(ctx, migration, report)
+}
+
+// logins ask this stack, as the owner of each account would, with the password
+// of the move.
+func (m *rsyncMigration) logins(ctx context.Context) (migrate.Logins, error) {
+	base, err := m.probeTarget(ctx)
+	if err != nil {
+		return migrate.Logins{}, err
+	}
+	as := func(address string) *probe.Target {
+		t := base
+		t.User, t.Password = address, probe.Secret(m.mover.move.Password().Reveal())
+		return &t
+	}
+	ports := base.Ports
+	var l migrate.Logins
+	if ports["imap"] != 0 || ports["imaps"] != 0 {
+		l.Folders = func(ctx context.Context, address string, names []string) (map[string]migrate.FolderState, error) {
+			states, err := as(address).Folders(ctx, names)
+			here := map[string]migrate.FolderState{}
+			for name, s := range states {
+				here[name] = migrate.FolderState(s)
+			}
+			return here, err
+		}
+	}
+	if ports["pop3"] != 0 || ports["pop3s"] != 0 {
+		l.Maildrop = func(ctx context.Context, address string) (int, int64, error) { return as(address).Maildrop(ctx) }
+	}
+	return l, nil
+}
+
+// verifySample is how many messages of each mailbox are compared by checksum,
+// beside the names, sizes, dates and flags of all.
+const verifySample = 20
+
+// destination is the mail volume.
+func destination(cfg *config.Config, id string) migrate.Destination {
+	l := layout(cfg)
+	return migrate.Destination{
+		Volume: l.Volume("vmail"), Store: l.Content("vmail"), UID: stack.UIDVmail, GID: stack.UIDVmail,
+		Marked: func() error { return stack.CheckVolume(l, "vmail", id) },
+	}
+}
+
+// hold makes the accounts wait, and drops those that are in use already.
+func (m *rsyncMigration) hold(ctx context.Context) error {
+	var list []accounts.NewAccount
+	var reset []string
+	for _, a := range m.old.list.Accounts {
+		address, err := accounts.ParseAccount(a.Address)
+		if err != nil {
+			return err
+		}
+		n := accounts.NewAccount{Address: address, Hash: accounts.NewSecret(string(a.Hash)), QuotaBytes: a.QuotaBytes, Disabled: a.Disabled}
+		n.AllowWeak = m.flags.rsync.allowWeak && accounts.WeakHash(n.Hash)
+		if accounts.CheckHash(n.Hash) != nil && !n.AllowWeak {
+			// Nobody knows this one: the account gets its mail, and waits for a new
+			// password.
+			if n.Hash, err = accounts.HashPassword(accounts.GeneratePassword()); err != nil {
+				return err
+			}
+			reset = append(reset, a.Address)
+		}
+		list = append(list, n)
+	}
+	moving, err := m.mover.begin(ctx, list)
+	if err != nil {
+		return err
+	}
+	if len(moving) == 0 {
+		return errors.New("move mailboxes: all of them are in use here already; nothing was done")
+	}
+	m.moving = moving
+	for _, address := range reset {
+		fmt.Fprintf(m.Stderr, "account %s needs a new password, as its hash there is one that Dovecot does not verify: mailstack account passwd %s\n", address, address)
+	}
+	return nil
+}
+
+// selected are the accounts of the old host that this run moves.
+func (m *rsyncMigration) selected() []migrate.Account {
+	var list []migrate.Account
+	for _, a := range m.old.list.Accounts {
+		if slices.ContainsFunc(m.moving, func(address accounts.Address) bool { return address.String() == a.Address }) {
+			list = append(list, a)
+		}
+	}
+	return list
+}
+
+// freeze ends the use of the old server, by the user's own command.
+func (m *rsyncMigration) freeze(ctx context.Context, migration *migrate.Migration) error {
+	forecast, err := migration.Forecast(ctx)
+	if err != nil {
+		return err
+	}
+	if forecast.Known {
+		fmt.Fprintf(m.Stderr, "the last copy will take about %s (%s in %d messages to copy)\n",
+			forecast.Downtime.Round(time.Second), bytesText(forecast.Pending.Bytes), forecast.Pending.Messages)
+	}
+	if m.flags.rsync.freeze != "" {
+		fmt.Fprintf(m.Stderr, "on %s: %s\n", m.flags.rsync.from, m.flags.rsync.freeze)
+		if _, err := m.old.host.Script(ctx, m.flags.rsync.freeze).Output(); err != nil {
+			return fmt.Errorf("freeze the old server with --freeze-command: %w", err)
+		}
+	}
+	return nil
+}
+
+// conclude opens what is whole after the last copy, and says how it ended.
+func (m *rsyncMigration) conclude(ctx context.Context, migration *migrate.Migration, report *migrate.Report) error {
+	var opened []accounts.Address
+	var names []string
+	for _, r := range report.Mailboxes {
+		if m.flags.final && r.OK() {
+			opened = append(opened, m.addressOf(r))
+			names = append(names, r.Address)
+		}
+	}
+	if err := m.mover.end(ctx, opened); err != nil {
+		return err
+	}
+	if len(names) > 0 {
+		if err := migration.Finish(names); err != nil {
+			return err
+		}
+	}
+	if err := m.printReport(report); err != nil {
+		return err
+	}
+	if !report.OK() {
+		return hinted(errors.New("not every mailbox is whole, see above"), "nothing is lost, and running the same command again goes on where it ended")
+	}
+	if !m.flags.final {
+		fmt.Fprintln(m.Stderr, "The mail is copied. The accounts still wait: mail for them is deferred, and nobody can log in.\n"+
+			"Repeat this at any time. To move: run the same command with --final, and --freeze-command with what stops\n"+
+			"the old server (\"systemctl stop postfix dovecot\"); then point the MX record and the mail programs here.")
+		return nil
+	}
+	return m.migrateProbe(ctx)
+}
+
+func (m *rsyncMigration) addressOf(r migrate.Result) accounts.Address {
+	address, err := accounts.ParseAccount(r.Address)
+	if err != nil {
+		panic(err) // it was parsed before
+	}
+	return address
+}
