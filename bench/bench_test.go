@@ -1,0 +1,109 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestMedian(t *testing.T) {
+	for _, c := range []struct {
+		values []float64
+		want   float64
+	}{
+		{nil, 0},
+		{[]float64{3}, 3},
+		{[]float64{9, 1, 2}, 2},
+		{[]float64{4, 1, 2, 9}, 3},
+	} {
+		if got := median(c.values); got != c.want {
+			t.Errorf("median of %v is %v, want %v", c.values, got, c.want)
+		}
+	}
+}
+
+// TestInterleave: every contender once a round, each round from another one on,
+// and the first round does not count.
+func TestInterleave(t *testing.T) {
+	var order strings.Builder
+	say := func(name string) contender {
+		return contender{name, "", func(context.Context) error { order.WriteString(name); return nil }}
+	}
+	all, err := interleave(t.Context(), 2, []contender{say("a"), say("b"), say("c")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := order.String(); got != "abc"+"bca"+"cab" {
+		t.Errorf("order %s", got)
+	}
+	for _, s := range all {
+		if len(s.Values) != 2 {
+			t.Errorf("%s has %d values", s.Name, len(s.Values))
+		}
+	}
+	broken := errors.New("broken")
+	_, err = interleave(t.Context(), 2, []contender{{"d", "", func(context.Context) error { return broken }}})
+	if !errors.Is(err, broken) || !strings.HasPrefix(err.Error(), "d: ") {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestReport(t *testing.T) {
+	r := newResult("1.2")
+	r.CPUs, r.Taken = 2, time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+	r.add(suite{name: "probe", about: "one look"}, 3, []series{
+		{"ours", "everything", "s", []float64{2, 1, 4}},
+		{"theirs, longer", "less", "s", []float64{0.5, 0.25, 0.5}},
+	})
+	var text bytes.Buffer
+	if err := r.writeText(&text); err != nil {
+		t.Fatal(err)
+	}
+	const want = `mailstack 1.2, 2 processors, 2026-05-01T12:00:00Z
+
+probe: one look; 3 rounds
+                median   min    max    ratio
+ours            2.000 s  1.000  4.000  1.00   everything
+theirs, longer  0.500 s  0.250  0.500  0.25   less
+`
+	if text.String() != want {
+		t.Errorf("got\n%s\nwant\n%s", text.String(), want)
+	}
+	path := filepath.Join(t.TempDir(), "result.json")
+	if err := r.writeFile(path); err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var back result
+	if err := json.Unmarshal(data, &back); err != nil || !reflect.DeepEqual(back, *r) {
+		t.Errorf("read back as %+v (%v)", back, err)
+	}
+}
+
+func TestUsage(t *testing.T) {
+	var stderr bytes.Buffer
+	if _, err := parse([]string{"-help"}, &stderr); !errors.Is(err, flag.ErrHelp) {
+		t.Errorf("-help: %v", err)
+	}
+	_, err := parse([]string{"-suite", "probe,nosuch", "-rounds", "0", "more"}, &stderr)
+	for _, word := range []string{`-suite "nosuch": not one of probe`, "-rounds 0", `got ["more"]`} {
+		if err == nil || !strings.Contains(err.Error(), word) {
+			t.Errorf("%v does not say %s", err, word)
+		}
+	}
+	o, err := parse(nil, &stderr)
+	if err != nil || o.rounds < 5 || len(o.only) != len(suites) {
+		t.Errorf("by default %+v, %v", o, err)
+	}
+}
