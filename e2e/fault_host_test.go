@@ -87,7 +87,7 @@ func TestUnitsVerify(t *testing.T) {
 			units[name].WriteString(line)
 		}
 	}
-	if len(units) != 3 {
+	if len(units) != 4 {
 		t.Fatalf("units: %v", units)
 	}
 	args := []string{"verify", "--man=no"}

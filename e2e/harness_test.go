@@ -244,6 +244,9 @@ func (s *Stack) up(t *testing.T, args ...string) result {
 
 func (s *Stack) runIn(ctx context.Context, stdin []byte, args ...string) result {
 	limit := time.Minute
+	if len(args) > 0 && args[0] == "migrate" {
+		limit = 5 * time.Minute
+	}
 	if len(args) > 0 && args[0] == "up" {
 		limit = 5 * time.Minute
 		// The images are built once, not by several at a time.
@@ -265,7 +268,11 @@ func (s *Stack) runIn(ctx context.Context, stdin []byte, args ...string) result 
 // program runs any program; one that cannot be run or does not end in time has
 // the code -1.
 func program(ctx context.Context, stdin []byte, name string, args ...string) result {
-	cmd := exec.CommandContext(ctx, name, args...)
+	return runCommand(ctx, exec.CommandContext(ctx, name, args...), stdin)
+}
+
+// runCommand is program for a command that was made with ctx.
+func runCommand(ctx context.Context, cmd *exec.Cmd, stdin []byte) result {
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if stdin != nil {

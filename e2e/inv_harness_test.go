@@ -183,8 +183,8 @@ func inspect(t *testing.T, container string) inspected {
 }
 
 // recreate replaces a container by hand with one that is the same but for what
-// change does to its HostConfig.
-func (s *Stack) recreate(t *testing.T, service string, change func(hostConfig map[string]any)) {
+// change does to its configuration, of which HostConfig is a part.
+func (s *Stack) recreate(t *testing.T, service string, change func(config map[string]any)) {
 	t.Helper()
 	name := s.container(service)
 	old := inspect(t, name)
@@ -194,8 +194,8 @@ func (s *Stack) recreate(t *testing.T, service string, change func(hostConfig ma
 			t.Fatal(err)
 		}
 	}
-	change(host)
 	config["HostConfig"] = host
+	change(config)
 	docker(t, "rm", "-f", name)
 	engineCreate(t, name, config)
 	docker(t, "start", name)

@@ -102,8 +102,8 @@ func TestSocketsAreReadOnly(t *testing.T) {
 
 // mountWritable is a change for recreate: the other services' socket
 // directories become writable.
-func mountWritable(host map[string]any) {
-	for _, m := range host["Mounts"].([]any) {
+func mountWritable(config map[string]any) {
+	for _, m := range config["HostConfig"].(map[string]any)["Mounts"].([]any) {
 		mount := m.(map[string]any)
 		if target, _ := mount["Target"].(string); path.Dir(target) == "/socket" {
 			mount["ReadOnly"] = false

@@ -2,13 +2,14 @@ package e2e
 
 import (
 	"context"
-	"crypto/rand"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"mailstack/e2e/oldhost"
 )
 
 // Programs from Debian's packages that know nothing of us.
@@ -239,7 +240,7 @@ func TestPOP3CountsOctets(t *testing.T) {
 	for i := range messages {
 		size := left / (messages - i) // the last one takes what is left
 		left -= size
-		vmail(t, filepath.Join(dir, "Maildir/cur", fmt.Sprintf("17000%05d.M1P1.elsewhere:2,S", i)), letterOf(t, i, size))
+		vmail(t, filepath.Join(dir, "Maildir/cur", fmt.Sprintf("17000%05d.M1P1.elsewhere:2,S", i)), oldhost.Sized(i, int64(size)))
 	}
 	d := s.line(t, "pop3s")
 	d.expect(t, "", "+OK")
@@ -270,26 +271,4 @@ func vmail(t *testing.T, path string, data []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-}
-
-// letterOf is a message, lines ended by LF, that has size octets when they are
-// ended by CRLF.
-func letterOf(t *testing.T, number, size int) []byte {
-	t.Helper()
-	head := fmt.Sprintf("From: <somebody@elsewhere.example>\nSubject: letter %d\nMessage-ID: <%d.%s@elsewhere.example>\n\n", number, number, rand.Text())
-	var b strings.Builder
-	b.WriteString(head)
-	left := size - len(head) - strings.Count(head, "\n")
-	for left > 0 {
-		line := min(78, left)
-		if rest := left - line; rest == 1 { // no room for a line of its own
-			line--
-		}
-		b.WriteString(strings.Repeat("x", line-2) + "\n")
-		left -= line
-	}
-	if left != 0 || strings.Count(b.String(), "\n")+b.Len() != size {
-		t.Fatalf("letter %d of %d octets has %d", number, size, strings.Count(b.String(), "\n")+b.Len())
-	}
-	return []byte(b.String())
 }

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"mailstack/e2e/oldhost"
 )
 
 // TestReadmeCommands runs the commands of README.md in their order, as they are
@@ -21,7 +23,8 @@ func TestReadmeCommands(t *testing.T) {
 	t.Parallel()
 	shared(t) // makes the images
 	g := newGuide(t)
-	steps := g.steps()
+	old := oldHost(t, oldhost.Options{Kind: oldhost.ISPmail, Spool: oldhost.Spool{Seed: 1, Messages: 8}})
+	steps := g.steps(old)
 	met := map[string]bool{}
 	scripts, _ := blocks(document(t, "README.md"), "sh")
 	for _, script := range scripts {
@@ -100,8 +103,10 @@ func (g *guide) run(t *testing.T, line string) result {
 	return program(ctx, nil, "sh", "-c", `cd "$1" && PATH="$1/program:$PATH" && `+g.paths.Replace(line), "sh", g.dir)
 }
 
-func (g *guide) steps() map[string]step {
+func (g *guide) steps(old *oldhost.Host) map[string]step {
 	system := " --root system"
+	ssh := " --ssh-config " + old.SSH.Config
+	imap := " --imap-from imaps://" + old.IMAPS + " --tls-name " + old.Hostname + " --ca-file " + old.CAFile
 	return map[string]step{
 		// They would run this test and take the standard ports.
 		"make up":            {skip: true, before: recipe("up", `(?m)^bin/mailstack up$`)},
@@ -118,12 +123,28 @@ func (g *guide) steps() map[string]step {
 		"mailstack systemd --install":   {add: system},
 		"mailstack systemd --remove":    {add: system},
 
+		"mailstack probe --changes": {add: " --state changes.json"},
+		"mailstack probe --target mail.example.org --user alice@example.org --password-stdin < alice.password": {
+			before: g.knowAlice,
+			add:    " --target 127.0.0.1 --server-name mail.example.org --ca mailstack-ca.pem --ports " + g.targetPorts(),
+		},
+
 		// It makes the images anew under the feet of the other tests' stacks.
 		"mailstack up --refresh": {skip: true},
 
 		"tar --numeric-owner -czf mailstack-backup.tar.gz /etc/mailstack /var/lib/mailstack": {},
 		"mailstack down": {before: g.deliverToAlice},
 		"tar --numeric-owner -xzf mailstack-backup.tar.gz -C /": {before: g.lose, after: g.checkRestored},
+
+		"mailstack migrate --rsync-from root@old.example.org --dry-run": {add: ssh},
+		"mailstack migrate --rsync-from root@old.example.org":           {add: ssh},
+		`mailstack migrate --rsync-from root@old.example.org --final --freeze-command "service postfix stop; service dovecot stop"`: {
+			add: ssh,
+		},
+		"mailstack migrate --imap-from imaps://old.example.org --users users.csv": {
+			before: func(t *testing.T) { g.writeUsers(t, old) }, add: imap,
+		},
+		"mailstack migrate --imap-from imaps://old.example.org --users users.csv --final": {add: imap},
 
 		"mailstack down --purge": {add: " --yes", after: g.checkGone},
 		// Other stacks use them.
@@ -160,11 +181,30 @@ func (g *guide) freePorts(t *testing.T) {
 	}
 }
 
-// deliverToAlice puts into the stack what the backup has to bring back.
-func (g *guide) deliverToAlice(t *testing.T) {
-	if r := g.runInput(t, "a password of hers\n", "account", "passwd", "alice@example.org", "--password-stdin"); r.code != 0 {
+// knowAlice puts a password of hers where the next command reads it.
+func (g *guide) knowAlice(t *testing.T) {
+	const password = "a password of hers"
+	if r := g.runInput(t, password+"\n", "account", "passwd", "alice@example.org", "--password-stdin"); r.code != 0 {
 		t.Fatal(r)
 	}
+	if err := os.WriteFile(filepath.Join(g.dir, "alice.password"), []byte(password+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// writeUsers writes who comes along by IMAP. The old server was stopped for the
+// last copy by rsync.
+func (g *guide) writeUsers(t *testing.T, old *oldhost.Host) {
+	old.Exec(t, "sh", "-c", old.Thaw)
+	bob := old.Account("bob@example.org")
+	line := fmt.Sprintf("%s,%q,bob.by.imap@example.org\n", bob.Address, bob.Password)
+	if err := os.WriteFile(filepath.Join(g.dir, "users.csv"), []byte(line), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// deliverToAlice puts into the stack what the backup has to bring back.
+func (g *guide) deliverToAlice(t *testing.T) {
 	g.subject = g.deliver(t, "somebody@elsewhere.example", "info@example.org")
 	g.waitForAlice(t)
 }

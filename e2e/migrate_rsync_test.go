@@ -1,0 +1,109 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/emersion/go-imap/v2"
+
+	"mailstack/e2e/oldhost"
+)
+
+// TestMigrateByRsync: an old host moves here as one does it: a look, a first
+// copy while people use it, the last copy. Whoever had a password keeps it, and
+// mail programs find what they knew: folders, UIDs, flags.
+func TestMigrateByRsync(t *testing.T) {
+	t.Parallel()
+	for name, opts := range map[string]oldhost.Options{
+		"postfixadmin":      {Kind: oldhost.PostfixAdmin},
+		"ispmail":           {Kind: oldhost.ISPmail, Sudo: true, Layout: oldhost.Layout{FS: true}},
+		"docker-mailserver": {Kind: oldhost.DockerMailserver},
+	} {
+		t.Run(name, func(t *testing.T) {
+			opts.Spool = oldhost.Small()
+			opts.Spool.Hostile = false // what our own server cannot serve either is a difference
+			testMigrateByRsync(t, opts)
+		})
+	}
+}
+
+func testMigrateByRsync(t *testing.T, opts oldhost.Options) {
+	old, s := oldHost(t, opts), newStack(t, "")
+	s.up(t, "--no-probe")
+	args := []string{"migrate", "--rsync-from", old.SSH.Alias, "--ssh-config", old.SSH.Config, "--jobs", "2"}
+	if opts.Sudo {
+		args = append(args, "--sudo")
+	}
+	before := s.mustRun(t, "account", "list")
+	dry := s.mustRun(t, append(args, "--dry-run")...)
+	for _, a := range old.Accounts {
+		if !strings.Contains(dry, a.Address) {
+			t.Errorf("the dry run does not name %s:\n%s", a.Address, dry)
+		}
+	}
+	if after := s.mustRun(t, "account", "list"); after != before {
+		t.Errorf("a dry run changed the accounts:\n%s", after)
+	}
+
+	args = append(args, "--allow-weak-hashes")
+	s.mustRun(t, args...)
+	bob := old.Account("bob@example.org")
+	if err := s.inbound(t, stranger, []string{bob.Address}, message(stranger, bob.Address, "x", "x")); smtpCode(err)/100 != 4 {
+		t.Errorf("mail before the last copy: %v, want 4xx", err)
+	}
+	if err := old.Send(t.Context(), bob.Address, "while it is copied"); err != nil {
+		t.Fatal(err)
+	}
+	old.Drain(t)
+	s.mustRun(t, args...)
+
+	// The last copy is of what Dovecot there says now.
+	want := map[string][]oldhost.Folder{}
+	for _, a := range old.Accounts {
+		if !a.Hostile && !a.Disabled {
+			want[a.Address] = old.Mailboxes(t, a.Address)
+		}
+	}
+	r := s.run(t, append(args, "--final", "--freeze-command", old.Freeze, "--verify-full", "--format", "json")...)
+	if r.code != 0 {
+		t.Fatalf("the last copy: %v", r)
+	}
+	var report struct {
+		OK        bool
+		Mailboxes []struct{ Address string }
+	}
+	if err := json.Unmarshal([]byte(r.stdout), &report); err != nil || !report.OK || len(report.Mailboxes) != len(old.Accounts) {
+		t.Errorf("the report (%v): %.2000s", err, r.stdout)
+	}
+	for _, a := range old.Accounts {
+		if folders, known := want[a.Address]; known {
+			s.expectFolders(t, a, folders)
+		}
+	}
+	exact := old.Account("exact@example.org")
+	d, err := s.pop3Login(t, exact.Address, exact.Password)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.expect(t, "STAT", "+OK 488 15003687")
+	s.waitMail(t, bob.Address, bob.Password, "INBOX", s.deliver(t, stranger, bob.Address))
+}
+
+// expectFolders compares what an account sees here with what the old host said.
+func (s *Stack) expectFolders(t *testing.T, a oldhost.Account, want []oldhost.Folder) {
+	t.Helper()
+	c := s.imap(t, a.Address, a.Password)
+	for _, f := range want {
+		data, err := c.Status(f.Name, &imap.StatusOptions{NumMessages: true, NumUnseen: true, UIDNext: true, UIDValidity: true}).Wait()
+		if err != nil {
+			t.Errorf("%s, folder %q: %v", a.Address, f.Name, err)
+			continue
+		}
+		got := fmt.Sprintf("%d messages, %d unseen, UIDVALIDITY %d, UIDNEXT %d", *data.NumMessages, *data.NumUnseen, data.UIDValidity, data.UIDNext)
+		if want := fmt.Sprintf("%d messages, %d unseen, UIDVALIDITY %d, UIDNEXT %d", f.Messages, f.Unseen, f.UIDValidity, f.UIDNext); got != want {
+			t.Errorf("%s, folder %q: %s, want %s", a.Address, f.Name, got, want)
+		}
+	}
+}
