@@ -183,7 +183,6 @@ func near(n int) string { return strings.TrimSuffix(pebble.Host, "1") + fmt.Spri
 func TestLookup(t *testing.T) {
 	t.Parallel()
 	port := fmt.Sprint(pebble.FreePort(t))
-	resolver := pebble.Address(pebble.FreePort(t))
 	at := func(ip string) string { return net.JoinHostPort(ip, port) }
 	nameServer(t, at(near(2)), "new", nil)
 	nameServer(t, at(near(3)), "old", nil)
@@ -198,18 +197,22 @@ func TestLookup(t *testing.T) {
 		{"one lags behind", "new", map[string]string{"ns1.example.org.": near(2), "ns2.example.org.": near(3)}, false, at(near(3)) + ` answers NOERROR ["old"]`},
 		{"one does not answer", "old", map[string]string{"ns1.example.org.": near(2), "ns2.example.org.": near(4)}, true, ""},
 		{"none answers: the resolver counts", "new", map[string]string{"ns1.example.org.": near(4)}, true, ""},
-		{"none answers, nor does the resolver have it", "", map[string]string{"ns1.example.org.": near(4)}, false, resolver + " answers NOERROR []"},
+		{"none answers, nor does the resolver have it", "", map[string]string{"ns1.example.org.": near(4)}, false, "resolver answers NOERROR []"},
 		{"no name servers are known: the resolver counts", "new", nil, true, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			// A port of its own: a child that another test is just starting can hold
+			// the last one's for a moment longer.
+			resolver := pebble.Address(pebble.FreePort(t))
 			nameServer(t, resolver, test.resolver, test.nameservers)
 			l := &lookup{
 				client:    dns01.NewClient(&dns01.Options{RecursiveNameservers: []string{resolver}}),
 				resolvers: []string{resolver}, port: port,
 			}
 			there, seen := l.serves(t.Context(), "_acme-challenge.mail.example.org.", "new")
-			if there != test.there || seen != test.seen {
-				t.Errorf("%v, %q; want %v, %q", there, seen, test.there, test.seen)
+			want := strings.Replace(test.seen, "resolver", resolver, 1)
+			if there != test.there || seen != want {
+				t.Errorf("%v, %q; want %v, %q", there, seen, test.there, want)
 			}
 		})
 	}
