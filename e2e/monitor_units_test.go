@@ -71,7 +71,7 @@ func TestUnitsRun(t *testing.T) {
 func (s *Stack) runExporterUnit(t *testing.T, unit string) {
 	t.Helper()
 	for key, want := range map[string]string{
-		"CapabilityBoundingSet": "", "NoNewPrivileges": "yes", "ProtectSystem": "strict",
+		"CapabilityBoundingSet": "CAP_DAC_READ_SEARCH", "NoNewPrivileges": "yes", "ProtectSystem": "strict",
 		"ExecStart": fmt.Sprintf("%s --config %s probe --listen 127.0.0.1:9725", os.Getenv(binaryVar), s.config()),
 	} {
 		if got := setting(t, unit, key); got != want {
@@ -79,7 +79,7 @@ func (s *Stack) runExporterUnit(t *testing.T, unit string) {
 		}
 	}
 	address := fmt.Sprintf("127.0.0.1:%d", freePort(t))
-	sandbox := `mount --make-rprivate / && mount -o remount,bind,ro / && exec setpriv --bounding-set -all --inh-caps=-all --no-new-privs "$@"`
+	sandbox := `mount --make-rprivate / && mount -o remount,bind,ro / && exec setpriv --bounding-set -all,+dac_read_search --inh-caps=-all --no-new-privs "$@"`
 	args := strings.Fields(strings.ReplaceAll(setting(t, unit, "ExecStart"), "127.0.0.1:9725", address))
 	cmd := exec.CommandContext(t.Context(), "unshare", append([]string{"-m", "sh", "-ec", sandbox, "sh", "env", "-i"}, args...)...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }

@@ -153,10 +153,10 @@ const exporterAddress = "127.0.0.1:9725"
 
 // The exporter asks the engine and reads the probe's password: it is root, and
 // whoever may use the engine's socket could be that anyway. What it does not need
-// is taken from it all the same. It needs no capability, as all that it
-// reads is root's; so it can read neither mail nor database. It needs adjtimex(2)
-// to read the clock's state, which @system-service leaves out and ProtectClock=
-// forbids.
+// is taken from it all the same. CAP_DAC_READ_SEARCH is for the names of the
+// mailboxes, whose directories are not root's; it can write nothing of anybody's.
+// It needs adjtimex(2) to read the clock's state, which @system-service leaves out
+// and ProtectClock= forbids.
 //
 // Neither engine nor data have to be there: that they are away is what it is to
 // tell.
@@ -173,7 +173,7 @@ Restart=on-failure
 RestartSec=30s
 
 NoNewPrivileges=yes
-CapabilityBoundingSet=
+CapabilityBoundingSet=CAP_DAC_READ_SEARCH
 ProtectSystem=strict
 ProtectHome=read-only
 PrivateTmp=yes
