@@ -242,3 +242,43 @@ func TestDocumentsNameWhatExists(t *testing.T) {
 		}
 	}
 }
+
+// step is how a command of a document is run if not as it stands there.
+type step struct {
+	skip          bool   // it is not run
+	add           string // it is run with this behind it
+	before, after func(*testing.T)
+}
+
+// follow runs all commands of a document, in its order, by steps or, if asItIs
+// says that they need none, as they stand there.
+func follow(t *testing.T, name string, steps map[string]step, asItIs func(line string) bool, run func(*testing.T, string) result) {
+	t.Helper()
+	met := map[string]bool{}
+	scripts, _ := blocks(document(t, name), "sh")
+	for _, script := range scripts {
+		for i, line := range script.lines {
+			step, special := steps[line]
+			if !special && !asItIs(line) {
+				t.Fatalf("%s:%d: this test does not know how to run %q", name, script.line+i, line)
+			}
+			met[line] = true
+			if step.before != nil {
+				step.before(t)
+			}
+			if !step.skip {
+				if r := run(t, line+step.add); r.code != 0 {
+					t.Fatalf("%s:%d: %s: %v", name, script.line+i, line, r)
+				}
+			}
+			if step.after != nil {
+				step.after(t)
+			}
+		}
+	}
+	for line := range steps {
+		if !met[line] {
+			t.Errorf("%s no longer has %q", name, line)
+		}
+	}
+}

@@ -117,33 +117,9 @@ func (g *contribGuide) run(t *testing.T, line string) result {
 // it reads them.
 func (g *contribGuide) follow(t *testing.T, systemd bool) {
 	t.Helper()
-	text := document(t, "contrib/README.md")
-	objects, _ := blocks(text, "nagios")
+	objects, _ := blocks(document(t, "contrib/README.md"), "nagios")
 	steps := g.steps(t, systemd, objects)
-	met := map[string]bool{}
-	scripts, _ := blocks(text, "sh")
-	for _, script := range scripts {
-		for i, line := range script.lines {
-			step := steps[line]
-			met[line] = true
-			if step.before != nil {
-				step.before(t)
-			}
-			if !step.skip {
-				if r := g.run(t, line+step.add); r.code != 0 {
-					t.Fatalf("contrib/README.md:%d: %s: %v", script.line+i, line, r)
-				}
-			}
-			if step.after != nil {
-				step.after(t)
-			}
-		}
-	}
-	for line := range steps {
-		if !met[line] {
-			t.Errorf("contrib/README.md no longer has %q", line)
-		}
-	}
+	follow(t, "contrib/README.md", steps, func(string) bool { return true }, g.run)
 }
 
 func (g *contribGuide) steps(t *testing.T, systemd bool, objects []block) map[string]step {

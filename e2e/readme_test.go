@@ -25,40 +25,7 @@ func TestReadmeCommands(t *testing.T) {
 	g := newGuide(t)
 	old := oldHost(t, oldhost.Options{Kind: oldhost.ISPmail, Spool: oldhost.Spool{Seed: 1, Messages: 8}})
 	steps := g.steps(old)
-	met := map[string]bool{}
-	scripts, _ := blocks(document(t, "README.md"), "sh")
-	for _, script := range scripts {
-		for i, line := range script.lines {
-			step, special := steps[line]
-			if !special && !strings.HasPrefix(line, "mailstack ") {
-				t.Fatalf("README.md:%d: this test does not know how to run %q", script.line+i, line)
-			}
-			met[line] = true
-			if step.before != nil {
-				step.before(t)
-			}
-			if !step.skip {
-				if r := g.run(t, line+step.add); r.code != 0 {
-					t.Fatalf("README.md:%d: %s: %v", script.line+i, line, r)
-				}
-			}
-			if step.after != nil {
-				step.after(t)
-			}
-		}
-	}
-	for line := range steps {
-		if !met[line] {
-			t.Errorf("README.md no longer has %q", line)
-		}
-	}
-}
-
-// step is how a command of README.md is run if not as it stands there.
-type step struct {
-	skip          bool   // it is not run
-	add           string // it is run with this behind it
-	before, after func(*testing.T)
+	follow(t, "README.md", steps, func(line string) bool { return strings.HasPrefix(line, "mailstack ") }, g.run)
 }
 
 // guide is a stack that README.md makes and takes down.

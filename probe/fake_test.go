@@ -124,6 +124,18 @@ func (w *world) listener(key string) net.Listener {
 
 // listen serves connections by hand.
 func (w *world) listen(key string, serve func(conn net.Conn, implicit bool)) {
+	w.each(key, func(conn net.Conn) {
+		time.Sleep(w.greetAfter)
+		if key == "pop3s" {
+			serve(w.wrap(tls.Server(conn, w.tls)), true)
+		} else {
+			serve(w.wrapClear(conn), false)
+		}
+	})
+}
+
+// each does something with every connection to a port, and then closes it.
+func (w *world) each(key string, do func(conn net.Conn)) {
 	ln := w.listener(key)
 	go func() {
 		for {
@@ -133,12 +145,7 @@ func (w *world) listen(key string, serve func(conn net.Conn, implicit bool)) {
 			}
 			go func() {
 				defer conn.Close()
-				time.Sleep(w.greetAfter)
-				if key == "pop3s" {
-					serve(w.wrap(tls.Server(conn, w.tls)), true)
-				} else {
-					serve(w.wrapClear(conn), false)
-				}
+				do(conn)
 			}()
 		}
 	}()

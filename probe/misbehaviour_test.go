@@ -79,19 +79,7 @@ func TestSabotageOfHandshakes(t *testing.T) {
 			t.Run(key+"/"+how, func(t *testing.T) {
 				t.Parallel()
 				w := newWorld(t)
-				ln := w.listener(key)
-				go func() {
-					for {
-						conn, err := ln.Accept()
-						if err != nil {
-							return
-						}
-						go func() {
-							defer conn.Close()
-							c.do(conn.(*net.TCPConn))
-						}()
-					}
-				}()
+				w.each(key, func(conn net.Conn) { c.do(conn.(*net.TCPConn)) })
 				wantFailure(t, check(t, w.target, key, 10*time.Second), c.kind, "tls")
 			})
 		}

@@ -139,16 +139,7 @@ func TestConnectionFailures(t *testing.T) {
 			// Taken and closed without a word: a published port that nobody
 			// listens behind.
 			w = newWorld(t)
-			ln := w.listener(key)
-			go func() {
-				for {
-					conn, err := ln.Accept()
-					if err != nil {
-						return
-					}
-					conn.Close()
-				}
-			}()
+			w.each(key, func(net.Conn) {})
 			got := check(t, w.target, key, 10*time.Second)
 			wantFailure(t, got, KindClosed, step)
 			if !strings.Contains(got.Hint, "nobody listens behind it") {

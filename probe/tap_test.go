@@ -19,29 +19,19 @@ func (w *world) tap(keys ...string) func() string {
 	w.start(keys...)
 	for _, key := range keys {
 		behind := w.target.Ports[key]
-		ln := w.listener(key)
-		go func() {
-			for {
-				conn, err := ln.Accept()
-				if err != nil {
-					return
-				}
-				go func() {
-					defer conn.Close()
-					server, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", behind))
-					if err != nil {
-						return
-					}
-					defer server.Close()
-					go io.Copy(conn, server)
-					io.Copy(io.MultiWriter(server, writerFunc(func(p []byte) {
-						mu.Lock()
-						defer mu.Unlock()
-						heard.Write(p)
-					})), conn)
-				}()
+		w.each(key, func(conn net.Conn) {
+			server, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", behind))
+			if err != nil {
+				return
 			}
-		}()
+			defer server.Close()
+			go io.Copy(conn, server)
+			io.Copy(io.MultiWriter(server, writerFunc(func(p []byte) {
+				mu.Lock()
+				defer mu.Unlock()
+				heard.Write(p)
+			})), conn)
+		})
 	}
 	return func() string {
 		mu.Lock()
