@@ -7,8 +7,11 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 )
 
 // Where a configuration is looked for.
@@ -104,6 +107,9 @@ func read(path string) ([]byte, error) {
 		return nil, fmt.Errorf("read configuration: %w", err)
 	}
 	defer file.Close()
+	if err := trusted(file); err != nil {
+		return nil, fmt.Errorf("read configuration: %w", err)
+	}
 	data, err := io.ReadAll(io.LimitReader(file, maxFileBytes+1))
 	if err != nil {
 		return nil, fmt.Errorf("read configuration: %w", err)
@@ -112,6 +118,29 @@ func read(path string) ([]byte, error) {
 		return nil, fmt.Errorf("read configuration: %s is larger than %s", path, formatSize(maxFileBytes))
 	}
 	return data, nil
+}
+
+// trusted refuses a file that anybody may have written: whoever writes it says
+// what root does. In a directory where everybody may make files, such as /tmp,
+// that is every file that is not root's or our own.
+func trusted(file *os.File) error {
+	info, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	const anybody = 0o002
+	if info.Mode().Perm()&anybody != 0 {
+		return fmt.Errorf("%s can be written by anybody (mode %04o): chmod o-w %[1]s", file.Name(), info.Mode().Perm())
+	}
+	dir, err := os.Stat(filepath.Dir(file.Name()))
+	if err != nil || dir.Mode().Perm()&anybody == 0 {
+		return err
+	}
+	owner := info.Sys().(*syscall.Stat_t).Uid
+	if ours := []string{"0", strconv.Itoa(os.Geteuid()), os.Getenv("SUDO_UID")}; !slices.Contains(ours, strconv.Itoa(int(owner))) {
+		return fmt.Errorf("%s is not yours, and lies where anybody may make files: move it elsewhere if you trust it", file.Name())
+	}
+	return nil
 }
 
 // Parse is Load for what the file at path holds, or will hold.

@@ -174,6 +174,43 @@ func TestLoadUnreadable(t *testing.T) {
 	}
 }
 
+// TestLoadUntrusted: what anybody may write is no configuration.
+func TestLoadUntrusted(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "mailstack.toml")
+	load := func(want string) {
+		t.Helper()
+		_, err := Load(path)
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+	if err := os.WriteFile(path, []byte("# the demonstration\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	chmod := func(path string, mode os.FileMode) {
+		t.Helper()
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	load("")
+	chmod(path, 0o666)
+	load("can be written by anybody (mode 0666): chmod o-w " + path)
+	chmod(path, 0o664)
+	load("")
+	chmod(filepath.Dir(path), 0o777|os.ModeSticky)
+	load("") // our own
+	if os.Geteuid() != 0 {
+		return // whose file it is cannot be changed
+	}
+	if err := os.Chown(path, 1234, 1234); err != nil {
+		t.Fatal(err)
+	}
+	load("lies where anybody may make files")
+	t.Setenv("SUDO_UID", "1234")
+	load("")
+}
+
 func TestFind(t *testing.T) {
 	dir := t.TempDir()
 	write := func(name, text string) string {
