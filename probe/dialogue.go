@@ -1,7 +1,6 @@
 package probe
 
 import (
-	"encoding/base64"
 	"fmt"
 	"net"
 	"strings"
@@ -40,7 +39,7 @@ const maxSaid = 500
 type recorder struct {
 	mu      sync.Mutex
 	began   time.Time
-	blank   *strings.Replacer
+	blank   blank
 	records []*spoken
 }
 
@@ -52,27 +51,8 @@ type spoken struct {
 	partial map[Speaker][]byte // the beginning of a line
 }
 
-// blanker replaces every form in which a password goes over the wire, and what
-// keeps others from writing to the account.
-func blanker(t *Target) *strings.Replacer {
-	password := string(t.Password)
-	if password == "" {
-		return strings.NewReplacer()
-	}
-	_, secret, _ := strings.Cut(t.Recipient, "+")
-	secret, _, _ = strings.Cut(secret, "@")
-	quoted := strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(password) // an IMAP string
-	plain := base64.StdEncoding.EncodeToString([]byte("\x00" + t.User + "\x00" + password))
-	alone := base64.StdEncoding.EncodeToString([]byte(password)) // AUTH LOGIN
-	pairs := []string{plain, redacted, alone, redacted, quoted, redacted, password, redacted}
-	if secret != "" {
-		pairs = append(pairs, secret, redacted)
-	}
-	return strings.NewReplacer(pairs...)
-}
-
 func newRecorder(t *Target) *recorder {
-	return &recorder{began: time.Now(), blank: blanker(t)}
+	return &recorder{began: time.Now(), blank: blankerOf(t)}
 }
 
 // listen begins to listen in on a connection. TLS is begun above it.
@@ -127,7 +107,7 @@ func (s *spoken) flush(from Speaker) {
 
 func (s *spoken) add(from Speaker, text string) {
 	text = strings.TrimSuffix(text, "\r")
-	s.lines = append(s.lines, Line{time.Since(s.rec.began), from, printable(s.rec.blank.Replace(text))})
+	s.lines = append(s.lines, Line{time.Since(s.rec.began), from, printable(s.rec.blank.text(text))})
 }
 
 // conversations is what was said so far, in the order in which the connections

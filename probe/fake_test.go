@@ -42,6 +42,7 @@ type world struct {
 
 	mu       sync.Mutex
 	notify   string   // of the last message's recipient (RFC 3461)
+	taken    string   // the last message that SMTP took
 	messages [][]byte // what POP3 shows
 	imap     *imapmemserver.User
 	target   Target
@@ -55,6 +56,8 @@ type world struct {
 	clearLogins    bool          // logins are taken without TLS
 	authOn25       bool          // AUTH on port 25
 	openRelay      bool          // mail to anywhere is taken from anybody
+	trusts         string        // mail to anywhere is taken from this address
+	onlyLogin      bool          // AUTH LOGIN is offered, and PLAIN is not
 	full           bool          // there is no room for mail
 	anySender      bool          // users send as anybody
 	nullSender     bool          // users send as nobody

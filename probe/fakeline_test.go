@@ -213,21 +213,49 @@ type smtpFake struct {
 
 type smtpAuthFake struct{ *smtpFake }
 
-func (s *smtpAuthFake) AuthMechanisms() []string { return []string{sasl.Plain} }
+func (s *smtpAuthFake) AuthMechanisms() []string {
+	if s.w.onlyLogin {
+		return []string{"LOGIN"}
+	}
+	return []string{sasl.Plain}
+}
 
-func (s *smtpAuthFake) Auth(string) (sasl.Server, error) {
-	return sasl.NewPlainServer(func(_, user, password string) error {
-		switch {
-		case s.w.backendDown:
-			return &smtp.SMTPError{Code: 454, EnhancedCode: smtp.EnhancedCode{4, 7, 0}, Message: "Temporary authentication failure"}
-		case s.w.anyPassword || user == testUser && password == testPassword:
-			s.user = user
-			return nil
-		case s.w.vagueRefusal:
-			return &smtp.SMTPError{Code: 550, EnhancedCode: smtp.EnhancedCode{5, 0, 0}, Message: "no"}
-		}
-		return &smtp.SMTPError{Code: 535, EnhancedCode: smtp.EnhancedCode{5, 7, 8}, Message: "Authentication failed"}
-	}), nil
+func (s *smtpAuthFake) Auth(mechanism string) (sasl.Server, error) {
+	if mechanism == "LOGIN" {
+		return &loginServer{verify: s.verify}, nil
+	}
+	return sasl.NewPlainServer(s.verify), nil
+}
+
+// loginServer is AUTH LOGIN, which asks for two things one after the other.
+type loginServer struct {
+	verify func(identity, user, password string) error
+	asked  int
+	user   string
+}
+
+func (l *loginServer) Next(answer []byte) (challenge []byte, done bool, err error) {
+	switch l.asked++; l.asked {
+	case 1:
+		return []byte("Username:"), false, nil
+	case 2:
+		l.user = string(answer)
+		return []byte("Password:"), false, nil
+	}
+	return nil, true, l.verify("", l.user, string(answer))
+}
+
+func (s *smtpAuthFake) verify(_, user, password string) error {
+	switch {
+	case s.w.backendDown:
+		return &smtp.SMTPError{Code: 454, EnhancedCode: smtp.EnhancedCode{4, 7, 0}, Message: "Temporary authentication failure"}
+	case s.w.anyPassword || user == testUser && password == testPassword:
+		s.user = user
+		return nil
+	case s.w.vagueRefusal:
+		return &smtp.SMTPError{Code: 550, EnhancedCode: smtp.EnhancedCode{5, 0, 0}, Message: "no"}
+	}
+	return &smtp.SMTPError{Code: 535, EnhancedCode: smtp.EnhancedCode{5, 7, 8}, Message: "Authentication failed"}
 }
 
 func (s *smtpFake) Reset()        {}
@@ -249,7 +277,7 @@ func (s *smtpFake) Rcpt(to string, o *smtp.RcptOptions) error {
 	s.w.mu.Unlock()
 	local := to == testInbox
 	switch {
-	case s.w.openRelay:
+	case s.w.openRelay, s.w.trusts == "<"+s.from+">":
 		return nil
 	case s.submission && s.user == "":
 		return errDenied
@@ -275,6 +303,9 @@ func (s *smtpFake) Data(r io.Reader) error {
 	if bytes.Count(message, []byte("Received: ")) > 100 {
 		return &smtp.SMTPError{Code: 554, EnhancedCode: smtp.EnhancedCode{5, 4, 0}, Message: "Error: too many hops"}
 	}
+	s.w.mu.Lock()
+	s.w.taken = string(message)
+	s.w.mu.Unlock()
 	go func() {
 		time.Sleep(s.w.delay)
 		w := s.w

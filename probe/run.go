@@ -164,13 +164,13 @@ func (e outcome) result(t *Target, o Options) Result {
 func blanked(t *Target, err error) error {
 	failures := failuresOf(err)
 	all := make([]error, len(failures))
-	blank := blanker(t)
+	secrets := blankerOf(t)
 	for i, f := range failures {
 		g := *f
 		if t.Foreign {
 			g = *g.foreign()
 		}
-		g.Detail = blank.Replace(f.Detail)
+		g.Detail = secrets.text(f.Detail)
 		all[i] = &g
 	}
 	return errors.Join(all...)
