@@ -323,3 +323,19 @@ func TestStepsOfAService(t *testing.T) {
 		}
 	}
 }
+
+// TestLoginMechanism: a server that has no AUTH PLAIN is logged in to by AUTH
+// LOGIN, and its refusal is understood.
+func TestLoginMechanism(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.onlyLogin = true
+	target := w.start("submission", "submissions")
+	for _, name := range []string{"submission", "submissions", "refusal.submission"} {
+		if got := check(t, target, name, 10*time.Second); got.Status != OK {
+			t.Errorf("%s: %s", name, got.Reason)
+		}
+	}
+	target.Password = "wrong"
+	wantFailure(t, check(t, target, "submissions", 10*time.Second), KindCredentials, "login")
+}

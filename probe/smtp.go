@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -160,10 +161,23 @@ func (s *smtpSession) hello() error {
 	return nil
 }
 
-// auth tries AUTH PLAIN with an initial response.
+// auth tries AUTH PLAIN with an initial response, or AUTH LOGIN where that is
+// offered and PLAIN is not: Exchange does so
+// (https://datatracker.ietf.org/doc/html/draft-murchison-sasl-login-00).
 func (s *smtpSession) auth(user string, password Secret) (smtpReply, error) {
-	response := base64.StdEncoding.EncodeToString([]byte("\x00" + user + "\x00" + string(password)))
-	return s.send("AUTH PLAIN %s", response)
+	encode := base64.StdEncoding.EncodeToString
+	offered := strings.Fields(strings.ToUpper(s.extensions["AUTH"]))
+	if slices.Contains(offered, "PLAIN") || !slices.Contains(offered, "LOGIN") {
+		return s.send("AUTH PLAIN %s", encode([]byte("\x00"+user+"\x00"+string(password))))
+	}
+	r, err := s.send("AUTH LOGIN")
+	for _, answer := range []string{user, string(password)} {
+		if err != nil || r.code != 334 {
+			return r, err
+		}
+		r, err = s.send("%s", encode([]byte(answer)))
+	}
+	return r, err
 }
 
 func (s *smtpSession) login(user string, password Secret) error {
