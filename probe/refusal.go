@@ -213,24 +213,26 @@ func noAuth(t *Target, s *smtpSession) error {
 }
 
 // noRelay: mail for elsewhere is not taken from somebody who has not logged in,
-// however the address is written. Only a 2xx is an open relay: what is refused
+// however the addresses are written. Only a 2xx is an open relay: what is refused
 // for now has been refused.
 func noRelay(t *Target, s *smtpSession) error {
 	box, domain, _ := strings.Cut(outsideRecipient, "@")
-	for _, to := range []string{
-		outsideRecipient,
-		box + "%" + domain + "@" + t.Hostname,      // the percent hack
-		domain + "!" + box,                         // a UUCP path
-		"@" + t.Hostname + ":" + outsideRecipient,  // a source route
-		`"` + outsideRecipient + `"@` + t.Hostname, // quoted
-		outsideRecipient + "@" + t.Hostname,        // two domains
+	for _, o := range []struct{ from, to string }{
+		{outsideSender, outsideRecipient},
+		{"", outsideRecipient},                                      // who trusts bounces
+		{"postmaster@" + t.Hostname, outsideRecipient},              // who trusts what calls itself local
+		{outsideSender, box + "%" + domain + "@" + t.Hostname},      // the percent hack
+		{outsideSender, domain + "!" + box},                         // a UUCP path
+		{outsideSender, "@" + t.Hostname + ":" + outsideRecipient},  // a source route
+		{outsideSender, `"` + outsideRecipient + `"@` + t.Hostname}, // quoted
+		{outsideSender, outsideRecipient + "@" + t.Hostname},        // two domains
 	} {
-		r, err := s.offer(outsideSender, to)
+		r, err := s.offer(o.from, o.to)
 		if err != nil {
 			return err
 		}
 		if r.taken() {
-			return failf(KindInsecure, "open relay: mail to <%s> is taken: %s", to, r)
+			return failf(KindInsecure, "open relay: mail to <%s> is taken from <%s>: %s", o.to, o.from, r)
 		}
 	}
 	return nil
