@@ -79,14 +79,19 @@ func lookedAt[T any](ctx context.Context, tr *Trace, look func(context.Context) 
 }
 
 // unseen is the failure of a look that could not be taken. Its hint is the
-// error's own, where it has one.
+// error's own, where it has one. One that took too long is known to have: the
+// guidelines for plugins want no timeout to be unknown.
 func unseen(err error, advice string) error {
 	var own interface{ Hint() string }
 	if errors.As(err, &own) && own.Hint() != "" {
 		advice = own.Hint()
 	}
+	kind := KindNotRun
+	if kindOf(err) == KindTimeout { // some have limits of their own, below that of the run
+		kind = KindTimeout
+	}
 	return &Failure{
-		Kind: KindNotRun, Detail: printable(err.Error()), Err: err, Advice: advice,
+		Kind: kind, Detail: printable(err.Error()), Err: err, Advice: advice,
 		settled: errors.Is(err, fs.ErrPermission),
 	}
 }

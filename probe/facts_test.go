@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -60,6 +61,7 @@ func TestFacts(t *testing.T) {
 		{"clock in the past", Target{Clock: known(ClockState{Now: now, NotBefore: now.Add(time.Hour), Witness: "the certificate"}, nil)}, "clock", KindClock, "the certificate"},
 		{"exact rights", Target{Rights: known[[]string](nil, nil)}, "mysql.rights", 0, ""},
 		{"other rights", Target{Rights: known([]string{"database user x has FILE ON *.*", "y"}, nil)}, "mysql.rights", KindRights, "wrong rights: database user x has FILE ON *.*; wrong rights: y"},
+		{"slow database", Target{Rights: known[[]string](nil, fmt.Errorf("connect: %w", os.ErrDeadlineExceeded))}, "mysql.rights", KindTimeout, "connect: "},
 		{"rights not known", Target{Rights: known[[]string](nil, errors.New("away"))}, "mysql.rights", KindNotRun, "away"},
 	} {
 		got := check(t, c.target, c.check, 10*time.Second)
@@ -120,7 +122,7 @@ func TestSourceAddress(t *testing.T) {
 	}
 
 	target.Logged = func(context.Context, time.Time, string) (PeerView, error) { return PeerView{}, nil }
-	wantFailure(t, check(t, target, "source-address", 3*time.Second), KindNotRun, "seen")
+	wantFailure(t, check(t, target, "source-address", 3*time.Second), KindTimeout, "seen")
 
 	w.full = true
 	began := time.Now()

@@ -97,7 +97,7 @@ func seenAs(ctx context.Context, t *Target, tr *Trace, addr netip.AddrPort) (Pee
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
-			return PeerView{}, failf(KindNotRun, "the daemon has not logged the connection")
+			return PeerView{}, &Failure{Kind: KindTimeout, Advice: "the daemon has not logged the connection: does `mailstack logs postfix` show anything new?"}
 		}
 	}
 }
