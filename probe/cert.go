@@ -136,7 +136,7 @@ type lifetime struct {
 // days: what is plenty for a certificate of six days is late for one of a year.
 // Renewal is due at a third and may take a day to come.
 func (l lifetime) values() []Value {
-	whole := l.leaf.NotAfter.Sub(l.leaf.NotBefore)
+	whole := max(time.Second, l.leaf.NotAfter.Sub(l.leaf.NotBefore)) // servers serve anything
 	left := l.leaf.NotAfter.Sub(l.now)
 	const day = 24 * time.Hour
 	share := func(d time.Duration) float64 { return math.Round(1e4*d.Hours()/whole.Hours()) / 100 }

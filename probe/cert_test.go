@@ -66,6 +66,7 @@ func TestLifetimeIsJudgedByItsShare(t *testing.T) {
 		{6 * day, 23 * time.Hour, Critical},
 		{365 * day, 100 * day, Warning},
 		{day, time.Hour, Critical},
+		{0, time.Hour, OK}, // servers serve anything; it is a number all the same
 	} {
 		w := newWorld(t)
 		leaf := w.ca.leaf(t, testHost, time.Hour)

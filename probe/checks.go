@@ -161,7 +161,7 @@ func CheckNames(only []string) error {
 	var unknown []string
 	for _, p := range only {
 		known := slices.ContainsFunc(table, func(e entry) bool { return matches(e.Name, p) }) ||
-			p == dnsCheck || certPort(p) || p == socketFamily || strings.HasPrefix(p, socketFamily+".")
+			matches(dnsCheck, p) || certPort(p) || matches(socketFamily, p) || strings.HasPrefix(p, socketFamily+".")
 		if !known {
 			unknown = append(unknown, p)
 		}

@@ -176,9 +176,13 @@ func blanked(t *Target, err error) error {
 	return errors.Join(all...)
 }
 
-// matches says whether pattern names a check or the family it belongs to.
+// matches says whether pattern names a check or the family it belongs to, or,
+// with an asterisk behind it, how its name begins.
 func matches(name, pattern string) bool {
-	pattern = strings.TrimSuffix(strings.TrimSuffix(pattern, "*"), ".")
+	if prefix, ok := strings.CutSuffix(pattern, "*"); ok {
+		return strings.HasPrefix(name, prefix)
+	}
+	pattern = strings.TrimSuffix(pattern, ".")
 	return name == pattern || strings.HasPrefix(name, pattern+".")
 }
 
@@ -227,7 +231,7 @@ func (t *Target) limitsByListener(limits []Limit) []Limit {
 // nothing at this target: silence would look like success.
 func notApplicable(t *Target, only []string) []Result {
 	var all []Result
-	for _, p := range t.byListener(only) {
+	for _, p := range slices.Compact(slices.Sorted(slices.Values(t.byListener(only)))) {
 		known := slices.ContainsFunc(Checks(t), func(c Check) bool { return matches(c.Name, p) })
 		if !known {
 			f := &Failure{Kind: KindNotRun, Detail: "it does not apply: its listener is off or nothing is known to look at"}

@@ -127,6 +127,8 @@ func TestSelection(t *testing.T) {
 		"imap":             "imap",
 		"refusal":          "refusal.imap refusal.submission refusal.smtp",
 		"refusal.*":        "refusal.imap refusal.submission refusal.smtp",
+		"ima*":             "imap imaps",
+		"sock*":            "sockets.dovecot.mysql/mysqld.sock sockets.postfix.mysql/mysqld.sock",
 		"delivery.inbound": "delivery.inbound",
 		"sockets.postfix":  "sockets.postfix.mysql/mysqld.sock",
 		"pop3":             "",
@@ -143,7 +145,7 @@ func TestSelection(t *testing.T) {
 		}
 	}
 	var unknown *NameError
-	if err := CheckNames([]string{"imap", "imapz", "refus"}); !errors.As(err, &unknown) || len(unknown.Names) != 2 {
+	if err := CheckNames([]string{"imap", "imapz", "refus", "z*"}); !errors.As(err, &unknown) || len(unknown.Names) != 3 {
 		t.Errorf("unknown names: %v", err)
 	}
 	// Asked for, and off: that is no success.
