@@ -51,6 +51,31 @@ func TestResolve(t *testing.T) {
 	}
 }
 
+// forgetful is a resolver that finds nothing so many times.
+type forgetful struct {
+	times int
+	fakeResolver
+}
+
+func (f *forgetful) LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error) {
+	if f.times--; f.times >= 0 {
+		return nil, &net.DNSError{Err: "server misbehaving", IsTemporary: true}
+	}
+	return f.fakeResolver.LookupNetIP(ctx, network, host)
+}
+
+// TestResolveRetrying: a name server's bad moment is no alarm.
+func TestResolveRetrying(t *testing.T) {
+	t.Parallel()
+	for retries, want := range map[int]Status{0: Critical, 1: OK} {
+		var target Target
+		by := &forgetful{1, fakeResolver{addrs: []netip.Addr{netip.MustParseAddr("127.0.0.1")}}}
+		if got := ResolveRetrying(context.Background(), &target, "mail.test", by, retries); got.Status != want {
+			t.Errorf("with %d retries: %s: %s", retries, got.Status, got.Reason)
+		}
+	}
+}
+
 // TestForeignServer: no hint speaks of this program's own stacks, and what only
 // those promise is not demanded.
 func TestForeignServer(t *testing.T) {

@@ -174,6 +174,15 @@ func TestSuccessBeforeTheFirstRun(t *testing.T) {
 	if strings.Contains(b.String(), "seconds") {
 		t.Errorf("a time before the first run:\n%s", b.String())
 	}
+	// Of a server whose name has not been looked up yet, too.
+	target.Foreign, target.Addresses = true, nil
+	b.Reset()
+	must(t, Metrics{Report: Pending(target, Options{})}.WriteText(&b))
+	for _, want := range []string{`check_success{check="imap",stack="test"} 0`, `check_success{check="dns",stack="test"} 0`} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("no %s in\n%s", want, b.String())
+		}
+	}
 }
 
 // TestSchema holds the JSON form against the schema that describes it.

@@ -3,6 +3,7 @@ package probe
 import (
 	"fmt"
 	"io"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -83,6 +84,9 @@ func (m Metrics) Collect(ch chan<- prometheus.Metric) {
 		gauge(durationDesc, r.Duration.Seconds())
 		gauge(endedDesc, float64(m.Ended.UnixMilli())/1000)
 	}
+	for _, name := range r.unreached {
+		gauge(checkSuccessDesc, 0, name)
+	}
 	for _, c := range r.Checks {
 		run := c.Time.Unit != ""
 		gauge(checkSuccessDesc, c.Status.success(!m.Ended.IsZero()), c.Name)
@@ -134,11 +138,21 @@ func slowest(steps []Step) map[string]time.Duration {
 }
 
 // Pending is the report of a run that is still to come: every check is there
-// and not known.
+// and not known. The name of a server of others need not be looked up for it.
 func Pending(t Target, o Options) Report {
-	var results []Result
+	var names []string
+	if t.Foreign && !selects(o.Skip, dnsCheck) && (len(o.Only) == 0 || selects(o.Only, dnsCheck)) {
+		names = append(names, dnsCheck)
+	}
+	if len(t.Addresses) == 0 {
+		t.Addresses = []netip.Addr{netip.IPv4Unspecified()}
+	}
 	for _, c := range selected(&t, o.Only, o.Skip) {
-		results = append(results, newResult(c.Name, failf(KindNotRun, "not run yet"), nil, 0))
+		names = append(names, c.Name)
+	}
+	var results []Result
+	for _, name := range names {
+		results = append(results, newResult(name, failf(KindNotRun, "not run yet"), nil, 0))
 	}
 	r := newReport(t.Stack, results, 0)
 	r.Status = Unknown

@@ -53,6 +53,15 @@ func Resolve(ctx context.Context, t *Target, host string, by Resolver) Result {
 	return r.result(t, Options{}.withDefaults())
 }
 
+// ResolveRetrying is Resolve, again up to so many times if nothing is found.
+func ResolveRetrying(ctx context.Context, t *Target, host string, by Resolver, retries int) Result {
+	r := Resolve(ctx, t, host, by)
+	for ; retries > 0 && r.Status != OK && pause(ctx, breath); retries-- {
+		r = Resolve(ctx, t, host, by)
+	}
+	return r
+}
+
 func nameFailure(ctx context.Context, host string, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()

@@ -91,6 +91,8 @@ type Report struct {
 	Duration time.Duration
 	Taken    time.Time // when, for a report that was kept; zero: just now
 	Checks   []Result  // in the order of Checks, whatever finished first
+
+	unreached []string // names of the checks that a stopped run did not get to
 }
 
 func newReport(stack string, results []Result, took time.Duration) Report {
@@ -138,8 +140,21 @@ func Stopped(stack, name string, kind Kind, detail, hint string) Report {
 // With is the report with a result put before the others.
 func (r Report) With(first Result) Report {
 	with := newReport(r.Stack, append([]Result{first}, r.Checks...), r.Duration)
-	with.Taken = r.Taken
+	with.Taken, with.unreached = r.Taken, r.unreached
 	return with
+}
+
+// InsteadOf is the report of a run that stopped before its checks, which
+// knows by pending those that it did not get to: their series of success must
+// not vanish when they should fall to 0.
+func (r Report) InsteadOf(pending Report) Report {
+	r.unreached = nil
+	for _, c := range pending.Checks {
+		if !slices.ContainsFunc(r.Checks, func(own Result) bool { return own.Name == c.Name }) {
+			r.unreached = append(r.unreached, c.Name)
+		}
+	}
+	return r
 }
 
 // Select is the report with only those results that are named by only, and by
@@ -148,7 +163,7 @@ func (r Report) Select(only, skip []string) Report {
 	kept := slices.DeleteFunc(slices.Clone(r.Checks), func(c Result) bool {
 		return len(only) > 0 && !selects(only, c.Name) || selects(skip, c.Name)
 	})
-	for _, p := range only {
+	for _, p := range slices.Compact(slices.Sorted(slices.Values(only))) {
 		if !slices.ContainsFunc(r.Checks, func(c Result) bool { return matches(c.Name, p) }) {
 			kept = append(kept, newResult(p, failf(KindNotRun, "it is not in the result that was kept"), nil, 0))
 		}

@@ -155,6 +155,9 @@ func (a *app) probeCommand(ctx context.Context, f probeFlags) error {
 	}
 	write := a.writeReport
 	if f.changes {
+		if ctx.Err() != nil { // called off: that is no state to compare with
+			return probeUnknown(ctx.Err())
+		}
 		write = a.writeChanges
 	}
 	if err := write(report, f); err != nil {
@@ -186,47 +189,46 @@ func statusError(s probe.Status) error {
 func (a *app) probeReport(ctx context.Context, f probeFlags) (probe.Report, error) {
 	switch {
 	case f.last:
-		return a.keptReport(f)
+		r, err := inTime(ctx, f.timeout, func() (probe.Report, error) { return a.keptReport(f) })
+		if errors.Is(err, errHung) {
+			return probe.Stopped("", "last", probe.KindTimeout, "the result that was kept cannot be read", diskHangs), nil
+		}
+		return r, err
 	case f.remote.host != "":
 		return a.remoteReport(ctx, f)
 	}
 	return a.localReport(ctx, f)
 }
 
+// prepared is all that a run on the configured stack needs.
+type prepared struct {
+	t probe.Target
+	o probe.Options
+}
+
 // localReport probes the configured stack. Whatever hangs, disks included, it
 // returns in time.
 func (a *app) localReport(ctx context.Context, f probeFlags) (probe.Report, error) {
-	type prepared struct {
-		t   probe.Target
-		o   probe.Options
-		err error
-	}
 	began := time.Now()
-	ready := make(chan prepared, 1)
-	within, cancel := context.WithTimeout(ctx, f.timeout)
+	bounded, cancel := context.WithTimeout(ctx, f.timeout) // the engine is asked with it, when the first check needs it
 	defer cancel()
-	go func() {
+	p, err := inTime(ctx, f.timeout, func() (p prepared, err error) {
 		cfg, err := a.config()
 		if err != nil {
-			ready <- prepared{err: err}
-			return
+			return p, err
 		}
-		t, err := a.probeTarget(within)
-		ready <- prepared{t, withStanding(f.options(), cfg.Probe.Warning, cfg.Probe.Critical), err}
-	}()
-	select {
-	case p := <-ready:
-		if p.err != nil {
-			return probe.Report{}, p.err
-		}
-		p.o.Timeout -= time.Since(began)
-		return probe.RunRetrying(ctx, p.t, p.o, f.retries), nil
-	case <-within.Done():
-		if ctx.Err() != nil {
-			return probe.Report{}, ctx.Err()
-		}
-		return probe.Stopped("", "preparation", probe.KindTimeout, "the stack's files cannot be read", "a disk of this host hangs"), nil
+		p.t, err = a.probeTarget(bounded)
+		p.o = withStanding(f.options(), cfg.Probe.Warning, cfg.Probe.Critical)
+		return p, err
+	})
+	if errors.Is(err, errHung) {
+		return probe.Stopped("", "preparation", probe.KindTimeout, "the stack's files cannot be read", diskHangs), nil
 	}
+	if err != nil {
+		return probe.Report{}, err
+	}
+	p.o.Timeout = remaining(f.timeout, began)
+	return probe.RunRetrying(ctx, p.t, p.o, f.retries), nil
 }
 
 // options are the flags that a run obeys.
@@ -260,6 +262,9 @@ func (f *probeFlags) check() error {
 	}
 	if f.changes && (f.format != "text" || f.output != "") {
 		errs = append(errs, errors.New("--changes: prints text, so it takes neither --format nor --output"))
+	}
+	if f.state != "" && !f.changes {
+		errs = append(errs, errors.New("--state: only with --changes"))
 	}
 	if f.last && (f.remote.host != "" || f.debug || f.warning != nil || f.critical != nil) {
 		errs = append(errs, errors.New("--last: shows what was found before, so it takes neither --target, --debug nor limits"))

@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
+	"io/fs"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -95,6 +98,8 @@ func TestProbeTargetUsage(t *testing.T) {
 		"--target h --send-to x":                                   {`--send-to "x"`},
 		"--last --target h --retries 1":                            {"--last: shows what was found before"},
 		"--changes --format json":                                  {"--changes: prints text"},
+		"--target= --ports smtp":                                   {"--target: no host is named"},
+		"--state f":                                                {"--state: only with --changes"},
 		"--retries -1":                                             {"--retries -1"},
 		"--target h --ca /nowhere/ca.pem":                          {"read certificate authority: open /nowhere/ca.pem"},
 		"--target h --user a@b --password-stdin --only dns":        {"read password: standard input has no first line"},
@@ -125,6 +130,19 @@ func TestProbeChanges(t *testing.T) {
 		if got := stdout.String(); got != want && !strings.HasPrefix(got, want) || want == "" && got != "" {
 			t.Errorf("run %d: %q, want %q", i, got, want)
 		}
+	}
+}
+
+// TestProbeChangesCalledOff: a run that was called off is no state to compare
+// the next one with.
+func TestProbeChangesCalledOff(t *testing.T) {
+	state := filepath.Join(t.TempDir(), "state.json")
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	var stdout, stderr bytes.Buffer
+	code := run(ctx, strings.Fields("probe --target 127.0.0.1 --ports smtp=1 --changes --state "+state), nil, &stdout, &stderr)
+	if _, err := os.Stat(state); code != exitInterrupted || stdout.Len() > 0 || !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("exit code %d, %v: %s%s", code, err, stdout.String(), stderr.String())
 	}
 }
 

@@ -133,7 +133,7 @@ func (a *app) sources(ctx context.Context, f probeFlags) (map[string]probe.Sourc
 		all[name] = probe.Source{Pending: probe.Pending(t, o), Run: func(ctx context.Context) probe.Report {
 			t, err := s.target(ctx, a)
 			if err != nil {
-				return probe.Stopped(name, "preparation", probe.KindNotRun, err.Error(), "")
+				return probe.Stopped(name, "preparation", probe.KindNotRun, err.Error(), "").InsteadOf(probe.Pending(t, o))
 			}
 			t.Stack = name
 			return probeRemote(ctx, t, s.Host, o, f.retries)
@@ -161,7 +161,11 @@ func (a *app) sources(ctx context.Context, f probeFlags) (map[string]probe.Sourc
 		defer now.close()
 		r, err := now.localReport(ctx, f)
 		if err != nil {
-			return probe.Stopped(cfg.Name, "preparation", probe.KindNotRun, err.Error(), "")
+			return probe.Stopped(cfg.Name, "preparation", probe.KindNotRun, err.Error(), "").InsteadOf(pending)
+		}
+		if r.Stack == "" { // not even the configuration could be read
+			r.Stack = cfg.Name
+			r = r.InsteadOf(pending)
 		}
 		return r
 	}}

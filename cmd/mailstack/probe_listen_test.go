@@ -22,8 +22,10 @@ func TestProbeListen(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, content := range map[string]string{
-		"web.yml":      "basic_auth_users:\n  monitor: " + string(hash) + "\n",
-		"targets.toml": "[down]\nhost = \"127.0.0.1\"\nports = [\"smtp=1\"]\n",
+		"web.yml": "basic_auth_users:\n  monitor: " + string(hash) + "\n",
+		"targets.toml": "[down]\nhost = \"127.0.0.1\"\nports = [\"smtp=1\"]\n" +
+			"[nowhere]\nhost = \"no-such-host.invalid\"\nuser = \"a@b.example\"\npassword_file = \"password\"\n",
+		"password": "x\n",
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
 			t.Fatal(err)
@@ -42,7 +44,7 @@ func TestProbeListen(t *testing.T) {
 		t.Fatalf("%v, exit code %d", err, <-ended)
 	}
 	go io.Copy(io.Discard, r)
-	_, address, ok := strings.Cut(strings.TrimSpace(line), "metrics of down at ")
+	_, address, ok := strings.Cut(strings.TrimSpace(line), "metrics of down, nowhere at ")
 	if !ok {
 		t.Fatalf("said %q", line)
 	}
@@ -70,6 +72,17 @@ func TestProbeListen(t *testing.T) {
 		`mailstack_probe_success{stack="down"} 0`, `mailstack_probe_check_success{check="smtp",stack="down"} 0`, `mailstack_probe_check_success{check="dns",stack="down"} 1`,
 	} {
 		if code != 200 || !strings.Contains(body, want) {
+			t.Errorf("%d: no %s in\n%s", code, want, body)
+		}
+	}
+	// A server whose name cannot be found any more takes no mail either: the
+	// series must be there to say so.
+	code, body = get("/probe?target=nowhere", "monitor")
+	for _, want := range []string{
+		`mailstack_probe_check_success{check="delivery.submission",stack="nowhere"} 0`, `mailstack_probe_check_success{check="dns",stack="nowhere"} 0`,
+		`mailstack_probe_check_status{check="dns",stack="nowhere"} 2`,
+	} {
+		if code != 200 || !strings.Contains(body, want+"\n") {
 			t.Errorf("%d: no %s in\n%s", code, want, body)
 		}
 	}

@@ -20,6 +20,7 @@ import (
 
 // remoteFlags say which server to probe instead of the configured stack.
 type remoteFlags struct {
+	given         func() bool // whether there is a --target; nil: by host
 	host          string
 	name          string
 	user          string
@@ -32,6 +33,7 @@ type remoteFlags struct {
 
 func (f *remoteFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
+	f.given = func() bool { return flags.Changed("target") }
 	flags.StringVarP(&f.host, "target", "H", "", "probe any mail server, `HOST`, by the network alone")
 	flags.StringVar(&f.user, "user", "", "log in there as `USER`, whose mailbox takes the probe's messages; it is an address")
 	flags.BoolVar(&f.passwordStdin, "password-stdin", false, "read that user's password from standard input, one line")
@@ -46,6 +48,9 @@ func (f *remoteFlags) add(cmd *cobra.Command) {
 func (f *remoteFlags) check() error {
 	var errs []error
 	if f.host == "" {
+		if f.given != nil && f.given() { // a checker's variable that is not set, perhaps
+			errs = append(errs, errors.New("--target: no host is named"))
+		}
 		for _, flag := range []struct {
 			name string
 			set  bool
@@ -105,31 +110,46 @@ func (f *remoteFlags) listeners() (map[string]uint16, error) {
 	return ports, errors.Join(errs...)
 }
 
-// remoteReport probes any server. The password is read before the clock starts.
+// remoteReport probes any server. Who types the password takes as long as that
+// takes; what else has to be read has the time of the run.
 func (a *app) remoteReport(ctx context.Context, f probeFlags) (probe.Report, error) {
-	t, err := a.remoteTarget(ctx, f.remote)
-	if err != nil {
-		return probe.Report{}, err
+	began, limit := time.Now(), f.timeout
+	typed := f.remote.passwordStdin && isTerminal(a.Stdin)
+	if typed {
+		limit = 0
 	}
-	return probeRemote(ctx, t, f.remote.host, f.options(), f.retries), nil
+	t, err := inTime(ctx, limit, func() (probe.Target, error) { return a.remoteTarget(ctx, f.remote) })
+	switch {
+	case errors.Is(err, errHung):
+		return probe.Stopped(f.remote.host, "preparation", probe.KindTimeout, "the password or a file cannot be read",
+			"standard input has to end behind the password; else a disk of this host hangs"), nil
+	case err != nil:
+		return probe.Report{}, err
+	case typed:
+		began = time.Now()
+	}
+	o := f.options()
+	o.Timeout = remaining(f.timeout, began)
+	return probeRemote(ctx, t, f.remote.host, o, f.retries), nil
 }
 
-// probeRemote looks a server up and probes it, all within o.Timeout.
+// probeRemote looks a server up and probes it, all within o.Timeout. A name that
+// cannot be found is looked up again as often as a check that fails is run again.
 func probeRemote(ctx context.Context, t probe.Target, host string, o probe.Options, retries int) probe.Report {
 	began := time.Now()
 	lookup, cancel := context.WithTimeout(ctx, o.Timeout)
 	defer cancel()
-	found := probe.Resolve(lookup, &t, host, net.DefaultResolver)
+	found := probe.ResolveRetrying(lookup, &t, host, net.DefaultResolver, retries)
 	if found.Status != probe.OK {
 		r := probe.Report{Stack: t.Stack, Duration: time.Since(began)}
-		return r.With(found)
+		return r.With(found).InsteadOf(probe.Pending(t, o))
 	}
 	whole := len(o.Only) == 0
 	o.Only = slices.DeleteFunc(slices.Clone(o.Only), func(name string) bool { return name == found.Name })
 	if !whole && len(o.Only) == 0 {
 		return probe.Report{Stack: t.Stack, Duration: time.Since(began)}.With(found)
 	}
-	o.Timeout -= time.Since(began)
+	o.Timeout = remaining(o.Timeout, began)
 	r := probe.RunRetrying(ctx, t, o, retries)
 	if !whole || slices.Contains(o.Skip, found.Name) {
 		return r

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"strings"
 	"testing"
@@ -86,6 +87,22 @@ func TestProbeNagiosUsage(t *testing.T) {
 		var stdout, stderr bytes.Buffer
 		if code := run(context.Background(), strings.Fields(args), nil, &stdout, &stderr); code != want || !strings.Contains(stdout.String(), "mailstack ") {
 			t.Errorf("%s: exit code %d, want %d, stdout %q", args, code, want, stdout.String())
+		}
+	}
+}
+
+// TestProbeWaitsForNoPassword: a password that does not come, or standard input
+// that does not end behind it, takes no more than the timeout.
+func TestProbeWaitsForNoPassword(t *testing.T) {
+	for _, said := range []string{"", "secret\n"} {
+		r, w := io.Pipe()
+		go io.WriteString(w, said)
+		var stdout, stderr bytes.Buffer
+		began := time.Now()
+		code := run(context.Background(), strings.Fields("probe -H 127.0.0.1 --user a@b.example --password-stdin -t 1 --format nagios"), r, &stdout, &stderr)
+		w.Close()
+		if took := time.Since(began); took > 10*time.Second || code != 2 || !strings.HasPrefix(stdout.String(), "MAILSTACK CRITICAL - preparation: no answer in time: the password") {
+			t.Errorf("exit code %d after %s: %s%s", code, took, stdout.String(), stderr.String())
 		}
 	}
 }
