@@ -87,6 +87,16 @@ func TestForeignServer(t *testing.T) {
 	if r := run(t, target, Options{Only: []string{"refusal"}, Timeout: 10 * time.Second}); r.Status != OK {
 		t.Errorf("%+v", r.Checks)
 	}
+	for kind := range kinds {
+		own := &Failure{Kind: kind}
+		if hint := own.foreign().Hint(); strings.Contains(hint, "mailstack") {
+			t.Errorf("%s: hint %q", kind, hint)
+		}
+	}
+	limits := Options{Only: []string{"cert.pop3s"}, Timeout: 10 * time.Second, Warning: []Limit{{Check: "cert", Range: AtLeast(99)}}}
+	if r := run(t, target, limits); r.Status != Warning || !strings.HasPrefix(r.Checks[0].Hint, "renew it") {
+		t.Errorf("little of a certificate's life is left: %s, hint %q", r.Status, r.Checks[0].Hint)
+	}
 	w.listener("imaps").Close()
 	got := check(t, target, "imaps", 10*time.Second)
 	wantFailure(t, got, KindRefused, "connect")
@@ -186,6 +196,14 @@ func TestChanges(t *testing.T) {
 	must(t, WriteChanges(&b, Changes(Report{}, down), TextOptions{}))
 	if n := strings.Count(b.String(), "hint: "); n != 1 {
 		t.Errorf("the same hint %d times:\n%s", n, b.String())
+	}
+	// A run of one check says nothing about the others.
+	one := newReport("x", []Result{newResult("imap", failf(KindRefused, ""), nil, 0)}, 0)
+	for _, only := range []string{"imap", "cert.143"} {
+		known, changes := one.Over(before, []string{only}, nil)
+		if len(changes) != 1 || changes[0].Now.Name != "imap" || changes[0].Was != "ok" || len(known.Checks) != 3 || known.Status != Critical {
+			t.Errorf("after one check: %+v, %+v", changes, known)
+		}
 	}
 	if len(Changes(now, now)) != 0 {
 		t.Error("a report differs from itself")

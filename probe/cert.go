@@ -57,7 +57,7 @@ func inspect(ctx context.Context, t *Target, tr *Trace, s service, addr netip.Ad
 	}
 	defer l.close()
 	chain := l.state.PeerCertificates
-	leaf := lifetime{chain[0], time.Now()}
+	leaf := lifetime{chain[0], time.Now(), t.renewal("`mailstack maintain` renews it, and its output says why it could not")}
 	tr.served(addr.String(), fingerprintOf(chain[0]))
 	errs := judgeChain(t, chain, leaf.now)
 	for i, err := range errs {
@@ -83,7 +83,7 @@ func judgeChain(t *Target, chain []*x509.Certificate, now time.Time) []error {
 	case now.After(leaf.NotAfter):
 		errs = append(errs, &Failure{
 			Kind: KindTLS, Step: "lifetime", Detail: "expired on " + leaf.NotAfter.UTC().Format(time.RFC3339),
-			Advice: "`mailstack maintain` renews it",
+			Advice: t.renewal("`mailstack maintain` renews it"),
 		})
 		when = leaf.NotAfter
 	case now.Before(leaf.NotBefore):
@@ -128,8 +128,18 @@ func verifyChain(t *Target, chain []*x509.Certificate, when time.Time) error {
 
 // lifetime is how long a certificate still has to live.
 type lifetime struct {
-	leaf *x509.Certificate
-	now  time.Time
+	leaf   *x509.Certificate
+	now    time.Time
+	advice string // what to do when that is little
+}
+
+// renewal is advice about a certificate that has to be renewed: own, if this
+// program renews it.
+func (t *Target) renewal(own string) string {
+	if t.Foreign {
+		return "renew it; what does so by itself has failed, and its log says why"
+	}
+	return own
 }
 
 // values judge what is left by the lifetime's length, never by a number of
@@ -148,7 +158,7 @@ func (l lifetime) values() []Value {
 		{
 			Name: "left", Unit: "%", Amount: share(left), Warning: warning, Critical: critical,
 			Text:   fmt.Sprintf("%.1f of %.1f days left, until %s", left.Hours()/24, whole.Hours()/24, l.leaf.NotAfter.UTC().Format(time.RFC3339)),
-			Advice: "`mailstack maintain` renews it, and its output says why it could not",
+			Advice: l.advice,
 		},
 		{Name: "expiry", Unit: "timestamp", Amount: float64(l.leaf.NotAfter.Unix())},
 	}

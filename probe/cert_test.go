@@ -71,7 +71,7 @@ func TestLifetimeIsJudgedByItsShare(t *testing.T) {
 		w := newWorld(t)
 		leaf := w.ca.leaf(t, testHost, time.Hour)
 		w.serve(leaf)
-		cert := lifetime{parsed(t, leaf), time.Now()}
+		cert := lifetime{leaf: parsed(t, leaf), now: time.Now()}
 		cert.leaf.NotBefore, cert.leaf.NotAfter = cert.now.Add(c.left-c.whole), cert.now.Add(c.left)
 		got := newResult("cert.imaps", cert.values()[0].judge(), nil, 0).Status
 		if got != c.want {

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"slices"
 	"unicode/utf8"
 )
 
@@ -37,6 +38,21 @@ func Changes(before, now Report) []Change {
 		}
 	}
 	return all
+}
+
+// Over is what is known after a run of some checks, which only and skip have
+// selected, and the changes: what was not looked at is as before.
+func (r Report) Over(before Report, only, skip []string) (Report, []Change) {
+	looked, others := before.split(only, skip)
+	others = slices.DeleteFunc(others, func(c Result) bool { // cert.993 selects by another name
+		i := slices.IndexFunc(r.Checks, func(now Result) bool { return now.Name == c.Name })
+		if i >= 0 {
+			looked = append(looked, c)
+		}
+		return i >= 0
+	})
+	known := newReport(r.Stack, append(slices.Clone(r.Checks), others...), r.Duration)
+	return known, Changes(Report{Checks: looked}, r)
 }
 
 // WriteChanges writes changes for people, and nothing where there is none.

@@ -109,14 +109,18 @@ var foreignHints = map[Kind]string{
 	KindLate:        "the server was slow, or the message was deferred: its log says why",
 	KindDuplicate:   "the server's log says how the message came twice",
 	KindSlow:        "the server or the way to it is overloaded",
-	KindNotRun:      "",
+	KindGarbage:     "something else listens on this port: --ports says which are looked at",
+
+	KindCriticalLimit: "the server or the way to it is overloaded",
+	KindWarningLimit:  "the server or the way to it is overloaded",
 }
 
 // foreign puts a hint that fits in the place of one about this program's own
 // stacks.
 func (f *Failure) foreign() *Failure {
 	g := *f
-	if hint, ok := foreignHints[f.Kind]; ok && (f.Advice == "" || strings.Contains(f.Advice, "mailstack")) {
+	hint, ok := foreignHints[f.Kind]
+	if ok && f.Advice == "" || strings.Contains(f.Hint(), "mailstack") {
 		g.foreignHint, g.isForeign = hint, true
 	}
 	return &g

@@ -157,12 +157,23 @@ func (r Report) InsteadOf(pending Report) Report {
 	return r
 }
 
+// split divides the results into those that are named by only, and by skip are
+// not, and the others.
+func (r Report) split(only, skip []string) (named, others []Result) {
+	for _, c := range r.Checks {
+		if len(only) > 0 && !selects(only, c.Name) || selects(skip, c.Name) {
+			others = append(others, c)
+		} else {
+			named = append(named, c)
+		}
+	}
+	return named, others
+}
+
 // Select is the report with only those results that are named by only, and by
 // skip are not.
 func (r Report) Select(only, skip []string) Report {
-	kept := slices.DeleteFunc(slices.Clone(r.Checks), func(c Result) bool {
-		return len(only) > 0 && !selects(only, c.Name) || selects(skip, c.Name)
-	})
+	kept, _ := r.split(only, skip)
 	for _, p := range slices.Compact(slices.Sorted(slices.Values(only))) {
 		if !slices.ContainsFunc(r.Checks, func(c Result) bool { return matches(c.Name, p) }) {
 			kept = append(kept, newResult(p, failf(KindNotRun, "it is not in the result that was kept"), nil, 0))

@@ -58,10 +58,11 @@ func (a *app) writeChanges(r probe.Report, f probeFlags) error {
 	if err != nil {
 		return err
 	}
-	if err := probe.WriteChanges(a.Stdout, probe.Changes(before, r), probe.TextOptions{Colour: colour(a.Stdout)}); err != nil {
+	known, changes := r.Over(before, f.only, f.skip)
+	if err := probe.WriteChanges(a.Stdout, changes, probe.TextOptions{Colour: colour(a.Stdout)}); err != nil {
 		return err
 	}
-	data, err := r.MarshalJSON()
+	data, err := known.MarshalJSON()
 	if err != nil {
 		return err
 	}
