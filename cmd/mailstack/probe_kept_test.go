@@ -95,6 +95,7 @@ func TestProbeTargetUsage(t *testing.T) {
 		"--target h --user a@b --password-stdin --password-file f": {"--user: only together with one of --password-stdin and --password-file"},
 		"--password-file f":                                        {"--password-file: only with --target"},
 		"--target h --ports imapz,smtp=0":                          {`no listener is called "imapz"`, `"smtp=0" is no port`},
+		"--target h --ports=":                                      {"--ports: no listener is named"},
 		"--target h --send-to x":                                   {`--send-to "x"`},
 		"--last --target h --retries 1":                            {"--last: shows what was found before"},
 		"--changes --format json":                                  {"--changes: prints text"},

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"time"
 
@@ -61,7 +62,7 @@ type secondsFlag time.Duration
 
 // Set implements pflag.Value.
 func (f *secondsFlag) Set(text string) error {
-	if n, err := strconv.ParseFloat(text, 64); err == nil {
+	if n, err := strconv.ParseFloat(text, 64); err == nil && math.Abs(n) < 1e9 {
 		*f = secondsFlag(n * float64(time.Second))
 		return nil
 	}

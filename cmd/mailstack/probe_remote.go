@@ -87,6 +87,9 @@ func (f *remoteFlags) listeners() (map[string]uint16, error) {
 	}
 	ports := make(map[string]uint16)
 	var errs []error
+	if len(f.ports) == 0 { // nothing would be looked at, and all of it be well
+		errs = append(errs, errors.New("--ports: no listener is named"))
+	}
 	for _, text := range f.ports {
 		key, number, given := strings.Cut(text, "=")
 		if standard[key] == 0 {
