@@ -39,6 +39,8 @@ type Options struct {
 	// ServicePrefix is put before the names of the users that Migrate makes,
 	// so that a second database on a server does not take the first one's.
 	ServicePrefix string
+
+	reply time.Duration // 0 means replyTimeout
 }
 
 // DB is the stack's account database. It is safe for concurrent use.
@@ -56,6 +58,9 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 	if o.Database == "" {
 		o.Database = DefaultDatabase
 	}
+	if o.reply <= 0 {
+		o.reply = replyTimeout
+	}
 	// The directory belongs to the server, which may have been broken into: a
 	// link there must not lead this program, as root, to another socket.
 	if info, err := os.Lstat(o.Socket); err == nil && info.Mode().Type() != fs.ModeSocket {
@@ -65,7 +70,7 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 	config.Net, config.Addr = "unix", o.Socket
 	config.User, config.Passwd = o.User, o.Password.Reveal()
 	config.DBName = o.Database
-	config.Timeout, config.ReadTimeout, config.WriteTimeout = dialTimeout, replyTimeout, replyTimeout
+	config.Timeout, config.ReadTimeout, config.WriteTimeout = dialTimeout, o.reply, o.reply
 	config.Collation = "utf8mb4_bin"
 	config.ParseTime, config.Loc = true, time.UTC
 	config.Params = map[string]string{
@@ -84,8 +89,12 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 	db := &DB{sql: sql.OpenDB(connector), options: o}
 	// One command works alone; maintenance and probe share one server.
 	db.sql.SetMaxOpenConns(4)
+	began := time.Now()
 	if err := db.sql.PingContext(ctx); err != nil {
 		_ = db.sql.Close()
+		if errors.Is(err, mysql.ErrInvalidConn) && time.Since(began) >= o.reply { // the driver hides why
+			err = fmt.Errorf("no answer in %s: %w: %w", o.reply, os.ErrDeadlineExceeded, err)
+		}
 		return nil, db.explain("open database", err)
 	}
 	return db, nil
