@@ -29,6 +29,7 @@ type DiskState struct {
 	Volumes    []string // what is on it: "mysql", "vmail"
 	FreeBytes  int64    // for those who are not root
 	TotalBytes int64
+	Err        error // why nothing is known of it; nil: it is
 }
 
 // MailboxState is what is in the mail store, compared with the accounts.
@@ -133,8 +134,13 @@ const (
 
 func checkDisk(ctx context.Context, t *Target, tr *Trace) error {
 	return lookedAt(ctx, tr, t.Disks, "is the disk mounted? `mailstack status`", func(disks []DiskState) error {
+		var errs []error
 		for _, d := range disks {
 			names := strings.Join(d.Volumes, "+")
+			if d.Err != nil {
+				errs = append(errs, &Failure{Kind: KindNotRun, Step: names, Detail: printable(d.Err.Error()), Err: d.Err, Advice: "is the disk mounted? `mailstack status`"})
+				continue
+			}
 			free := 100 * float64(d.FreeBytes) / float64(max(1, d.TotalBytes))
 			tr.measure(Value{
 				Name: "free", Label: names, Unit: "%", Amount: free,
@@ -143,7 +149,7 @@ func checkDisk(ctx context.Context, t *Target, tr *Trace) error {
 				Advice: "make room there: mail is deferred when it is full, and the database stands still",
 			})
 		}
-		return nil
+		return errors.Join(errs...)
 	})
 }
 

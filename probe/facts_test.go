@@ -20,7 +20,7 @@ func TestFacts(t *testing.T) {
 	t.Parallel()
 	const gb = 1e9
 	disks := func(free int64) func(context.Context) ([]DiskState, error) {
-		return known([]DiskState{{[]string{"mysql"}, 50 * gb, 100 * gb}, {[]string{"vmail", "queue"}, free, 100 * gb}}, nil)
+		return known([]DiskState{{Volumes: []string{"mysql"}, FreeBytes: 50 * gb, TotalBytes: 100 * gb}, {Volumes: []string{"vmail", "queue"}, FreeBytes: free, TotalBytes: 100 * gb}}, nil)
 	}
 	container := func(c ContainerState) func(context.Context) ([]ContainerState, error) {
 		c.Service = "dovecot"
@@ -41,7 +41,8 @@ func TestFacts(t *testing.T) {
 		{"unreadable queue", Target{Queue: known(QueueState{}, errors.New("no postfix"))}, "queue", KindNotRun, "no postfix"},
 		{"room", Target{Disks: disks(11 * gb)}, "disk", 0, ""},
 		{"little room", Target{Disks: disks(9 * gb)}, "disk", KindWarningLimit, "vmail+queue: past the warning limit: 9.0 of 100.0 GB"},
-		{"no room on a small disk", Target{Disks: known([]DiskState{{[]string{"queue"}, 1e5, 5e6}}, nil)}, "disk", KindCriticalLimit, "0.1 of 5.0 MB free for queue"},
+		{"no room on a small disk", Target{Disks: known([]DiskState{{Volumes: []string{"queue"}, FreeBytes: 1e5, TotalBytes: 5e6}}, nil)}, "disk", KindCriticalLimit, "0.1 of 5.0 MB free for queue"},
+		{"a lost disk", Target{Disks: known([]DiskState{{Volumes: []string{"queue"}, FreeBytes: 5e6, TotalBytes: 5e6}, {Volumes: []string{"vmail"}, Err: errors.New("stat: gone")}}, nil)}, "disk", KindNotRun, "vmail: not run: stat: gone"},
 		{"no room", Target{Disks: disks(1)}, "disk", KindCriticalLimit, "limit 5:"},
 		{"mailboxes", Target{Mailboxes: known(MailboxState{Accounts: 3}, nil)}, "mailboxes", 0, ""},
 		{"mailboxes of nobody", Target{Mailboxes: known(MailboxState{Unclaimed: []string{"a@x", "b@x", "c@x", "d@x"}, Accounts: 1}, nil)}, "mailboxes", KindWarningLimit, "mailboxes without an account: a@x, b@x, c@x and 1 more; mail for them is refused (4, limit 0)"},

@@ -192,12 +192,24 @@ func (f *facts) disks(context.Context) ([]probe.DiskState, error) {
 		all = append(all, probe.DiskState{Volumes: d.Volumes, FreeBytes: d.FreeBytes, TotalBytes: d.TotalBytes})
 	}
 	if all != nil {
-		return all, nil
+		return append(all, f.lost(all)...), nil
 	}
 	if _, err := os.Stat(layout(f.cfg).Volume("vmail")); errors.Is(err, fs.ErrPermission) {
 		return nil, hinted(err, "run it as root: sudo mailstack …")
 	}
 	return nil, errors.New("no volume can be read")
+}
+
+// lost are the volumes of which nothing is known.
+func (f *facts) lost(known []probe.DiskState) (all []probe.DiskState) {
+	for _, v := range stack.Volumes(f.graph) {
+		if v.Target == "" || slices.ContainsFunc(known, func(d probe.DiskState) bool { return slices.Contains(d.Volumes, v.Name) }) {
+			continue
+		}
+		_, err := os.Stat(layout(f.cfg).Volume(v.Name))
+		all = append(all, probe.DiskState{Volumes: []string{v.Name}, Err: cmp.Or(err, errors.New("its file system says nothing"))})
+	}
+	return all
 }
 
 // mailboxes compares the mail store with the accounts. The probe's own mailbox

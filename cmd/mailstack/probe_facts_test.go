@@ -1,12 +1,18 @@
 package main
 
 import (
+	"errors"
+	"io/fs"
+	"os"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"mailstack/config"
 	"mailstack/probe"
+	"mailstack/stack"
 )
 
 func TestQueueState(t *testing.T) {
@@ -34,6 +40,25 @@ func TestQueueState(t *testing.T) {
 	}
 	if _, err := parseQueue([]byte("postqueue: fatal: no queue\n")); err == nil {
 		t.Error("garbage is taken for a queue")
+	}
+}
+
+// TestLostDisk: a volume that is not there any more is not passed over.
+func TestLostDisk(t *testing.T) {
+	cfg := &config.Config{}
+	cfg.Data.Dir = t.TempDir()
+	g, err := stack.NewGraph(stack.Catalog())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, volume := range []string{"mysql", "vmail"} {
+		if err := os.Mkdir(layout(cfg).Volume(volume), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all, err := (&facts{cfg: cfg, graph: g}).disks(t.Context())
+	if err != nil || len(all) != 2 || !slices.Equal(all[0].Volumes, []string{"mysql", "vmail"}) || !slices.Equal(all[1].Volumes, []string{"queue"}) || !errors.Is(all[1].Err, fs.ErrNotExist) {
+		t.Errorf("%+v, %v", all, err)
 	}
 }
 
