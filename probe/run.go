@@ -194,14 +194,14 @@ func selects(patterns []string, name string) bool {
 // selected are the checks of a target that only names, without those that skip
 // names; no names in only select all.
 func selected(t *Target, only, skip []string) []Check {
-	only, skip = t.byListener(only), t.byListener(skip)
+	only, skip = t.ByListener(only), t.ByListener(skip)
 	return slices.DeleteFunc(Checks(t), func(c Check) bool {
 		return len(only) > 0 && !selects(only, c.Name) || selects(skip, c.Name)
 	})
 }
 
-// byListener turns cert.993 into cert.imaps.
-func (t *Target) byListener(patterns []string) []string {
+// ByListener turns cert.993 into cert.imaps.
+func (t *Target) ByListener(patterns []string) []string {
 	named := slices.Clone(patterns)
 	for i, p := range named {
 		number, ok := strings.CutPrefix(p, certFamily+".")
@@ -222,7 +222,7 @@ func (t *Target) byListener(patterns []string) []string {
 func (t *Target) limitsByListener(limits []Limit) []Limit {
 	named := slices.Clone(limits)
 	for i := range named {
-		named[i].Check = t.byListener([]string{named[i].Check})[0]
+		named[i].Check = t.ByListener([]string{named[i].Check})[0]
 	}
 	return named
 }
@@ -231,7 +231,7 @@ func (t *Target) limitsByListener(limits []Limit) []Limit {
 // nothing at this target: silence would look like success.
 func notApplicable(t *Target, only []string) []Result {
 	var all []Result
-	for _, p := range slices.Compact(slices.Sorted(slices.Values(t.byListener(only)))) {
+	for _, p := range slices.Compact(slices.Sorted(slices.Values(t.ByListener(only)))) {
 		known := slices.ContainsFunc(Checks(t), func(c Check) bool { return matches(c.Name, p) })
 		if !known {
 			f := &Failure{Kind: KindNotRun, Detail: "it does not apply: its listener is off or nothing is known to look at"}

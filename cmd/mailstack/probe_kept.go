@@ -25,26 +25,26 @@ func (a *app) keptReport(f probeFlags) (probe.Report, error) {
 	if err != nil {
 		return probe.Report{}, err
 	}
-	return keptIn(m, cfg.Name, f, time.Now())
+	return keptIn(m, probe.Target{Stack: cfg.Name, Ports: cfg.Listen.Ports()}, f, time.Now())
 }
 
 // keptIn is the report in a result of maintenance. What is too old says nothing
 // about now.
-func keptIn(m *maintenance, name string, f probeFlags, now time.Time) (probe.Report, error) {
+func keptIn(m *maintenance, t probe.Target, f probeFlags, now time.Time) (probe.Report, error) {
 	const mend = "`mailstack maintain` runs the probe and keeps its result; `mailstack systemd --install` does that daily"
 	if m == nil || len(m.Probe) == 0 {
-		return probe.Stopped(name, "last", probe.KindNotRun, "no result was kept since the last boot", mend), nil
+		return probe.Stopped(t.Stack, "last", probe.KindNotRun, "no result was kept since the last boot", mend), nil
 	}
 	if age := now.Sub(m.When); age > maintenanceOverdue || age < -time.Hour {
 		detail := fmt.Sprintf("the last result is from %s, too old to say anything", m.When.Local().Format("2006-01-02 15:04"))
-		return probe.Stopped(name, "last", probe.KindNotRun, detail, mend), nil
+		return probe.Stopped(t.Stack, "last", probe.KindNotRun, detail, mend), nil
 	}
 	var r probe.Report
 	if err := json.Unmarshal(m.Probe, &r); err != nil {
 		return r, fmt.Errorf("read maintenance result: %w", err)
 	}
 	r.Taken = m.When
-	return r.Select(f.only, f.skip), nil
+	return r.Select(t.ByListener(f.only), t.ByListener(f.skip)), nil
 }
 
 // writeChanges prints what is another state than at the last run, and keeps

@@ -18,11 +18,13 @@ import (
 
 const keptJSON = `{"schema":1,"stack":"home","status":"warning","checks":[
  {"name":"imap","status":"ok","seconds":0.1,"reason":"","hint":"","steps":[]},
+ {"name":"cert.imaps","status":"ok","seconds":0.1,"reason":"","hint":"","steps":[]},
  {"name":"queue","status":"warning","seconds":0.2,"reason":"many wait","hint":"look","steps":[],
   "values":[{"name":"messages","value":101,"unit":"","warning":"100","critical":"1000"}]}]}`
 
 func TestKeptResult(t *testing.T) {
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	home := probe.Target{Stack: "home", Ports: map[string]uint16{"imaps": 993}}
 	kept := func(age time.Duration) *maintenance {
 		return &maintenance{When: now.Add(-age), Probe: json.RawMessage(keptJSON)}
 	}
@@ -39,9 +41,10 @@ func TestKeptResult(t *testing.T) {
 		{"too old", kept(50 * time.Hour), nil, probe.Unknown, "too old"},
 		{"from the future", kept(-2 * time.Hour), nil, probe.Unknown, "too old"},
 		{"selected", kept(time.Hour), []string{"imap"}, probe.OK, "all 1 checks passed"},
+		{"selected by its port", kept(time.Hour), []string{"cert.993"}, probe.OK, "[OK] cert.imaps"},
 		{"not in it", kept(time.Hour), []string{"pop3"}, probe.Unknown, "not in the result"},
 	} {
-		r, err := keptIn(c.m, "home", probeFlags{only: c.only}, now)
+		r, err := keptIn(c.m, home, probeFlags{only: c.only}, now)
 		var b strings.Builder
 		if err == nil {
 			err = r.WriteNagios(&b)
@@ -50,7 +53,7 @@ func TestKeptResult(t *testing.T) {
 			t.Errorf("%s: %v, %s, %s", c.name, err, r.Status, b.String())
 		}
 	}
-	if _, err := keptIn(&maintenance{When: now, Probe: json.RawMessage(`{"schema":9}`)}, "home", probeFlags{}, now); err == nil {
+	if _, err := keptIn(&maintenance{When: now, Probe: json.RawMessage(`{"schema":9}`)}, home, probeFlags{}, now); err == nil {
 		t.Error("a result of another schema is read")
 	}
 }
