@@ -58,6 +58,9 @@ func checkElsewhere(ctx context.Context, t *Target, tr *Trace) error {
 // a command in a container takes a busy host a second.
 const maxRest = 3 * time.Second
 
+// patient is how much of what is left of the time a message is waited for.
+func patient(rest time.Duration) time.Duration { return rest - min(maxRest, rest/4) }
+
 // run sends by a listener, and follows the message if it can be looked for.
 func (d *delivery) run(ctx context.Context, key string) error {
 	now := time.Now()
@@ -75,7 +78,7 @@ func (d *delivery) run(ctx context.Context, key string) error {
 		return nil
 	}
 	// The last part of the time belongs to a look into the queue and the removal.
-	wait := time.Until(deadline) - min(maxRest, time.Until(deadline)/4)
+	wait := patient(time.Until(deadline))
 	look, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	d.doubt = time.Now().Add(wait / 2)

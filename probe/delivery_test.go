@@ -127,6 +127,27 @@ func TestLateIsNotLost(t *testing.T) {
 	wantFailure(t, r.Checks[0], KindLate, "imap")
 }
 
+// TestLateCanBeSeen: a try waits for a message for longer than what makes it
+// late, or late would look like lost. A later try with less time changes nothing.
+func TestLateCanBeSeen(t *testing.T) {
+	t.Parallel()
+	for _, whole := range []time.Duration{2 * time.Second, DefaultTimeout, time.Minute} {
+		for retries := range 4 {
+			o := Options{Timeout: whole}.withDefaults().share(0, retries)
+			if look := patient(o.Timeout * 19 / 20); o.Late > look*4/5 {
+				t.Errorf("%s with %d retries: late after %s, and waited for %s", whole, retries, o.Late, look)
+			}
+		}
+	}
+	late := newReport("x", []Result{newResult("delivery.inbound", failf(KindLate, ""), nil, 0)}, 0)
+	for kind, want := range map[Kind]Status{KindMissing: Warning, KindQueued: Warning, KindLost: Critical, KindRefused: Critical} {
+		later := newReport("x", []Result{newResult("delivery.inbound", failf(kind, ""), nil, 0)}, 0)
+		if got := late.merge(later); got.Status != want {
+			t.Errorf("late, and then %s: %s, want %s", kind, got.Status, want)
+		}
+	}
+}
+
 // TestPOP3OnlyServer: without IMAP the message is found and removed by POP3.
 func TestPOP3OnlyServer(t *testing.T) {
 	t.Parallel()

@@ -33,13 +33,7 @@ func pause(ctx context.Context, d time.Duration) bool {
 func RunRetrying(ctx context.Context, t Target, o Options, retries int) Report {
 	o = o.withDefaults()
 	began := time.Now()
-	share := func(further int) Options {
-		p := o
-		if p.Timeout -= time.Since(began); further > 0 {
-			p.Timeout = p.Timeout * 3 / 5
-		}
-		return p
-	}
+	share := func(further int) Options { return o.share(time.Since(began), further) }
 	r := Run(ctx, t, share(retries))
 	for left := retries; left > 0 && ctx.Err() == nil; left-- {
 		again, since := r.notOK()
@@ -54,6 +48,16 @@ func RunRetrying(ctx context.Context, t Target, o Options, retries int) Report {
 	}
 	r.Duration = time.Since(began)
 	return r
+}
+
+// share is what a try gets when so much time has passed and so many may follow.
+// What is late is so within the time of one try, or nothing could be.
+func (o Options) share(passed time.Duration, further int) Options {
+	if o.Timeout -= passed; further > 0 {
+		o.Timeout = o.Timeout * 3 / 5
+	}
+	o.Late = min(o.Late, o.Timeout/2)
+	return o
 }
 
 // notOK are the names of the checks that did not end well, were run, and could
@@ -73,6 +77,13 @@ func (r Report) notOK() (names []string, since time.Duration) {
 	return names, max(0, since)
 }
 
+// impatient says whether a later try, which has less time, has not waited for a
+// message as long as an earlier one, to which it came late.
+func (r Result) impatient(earlier Result) bool {
+	return earlier.Status == Warning && earlier.Failures[0].Kind == KindLate &&
+		len(r.Failures) > 0 && (r.Failures[0].Kind == KindMissing || r.Failures[0].Kind == KindQueued)
+}
+
 // merge puts the results of a later try in the place of the earlier ones.
 func (r Report) merge(later Report) Report {
 	at := make(map[string]Result)
@@ -82,7 +93,7 @@ func (r Report) merge(later Report) Report {
 	results := make([]Result, len(r.Checks))
 	for i, c := range r.Checks {
 		results[i] = c
-		if next, ok := at[c.Name]; ok {
+		if next, ok := at[c.Name]; ok && !next.impatient(c) {
 			if next.Status != c.Status {
 				next.Notes = append(next.Notes, fmt.Sprintf("the try before: %s: %s", c.Status, c.Reason))
 			}
