@@ -156,10 +156,7 @@ func (s *Stack) testAdvised(t *testing.T, ca *pebble.CA) {
 	s.set(t, "tls.acme_email", quote("me@example.org"))
 	w := s.watch(t)
 	w.says(t, "renewed and installed: the authority advises to renew between ")
-	if err := w.cmd.Process.Signal(os.Interrupt); err != nil {
-		t.Fatal(err)
-	}
-	<-w.done
+	w.end(t)
 	if after := s.issued(t, ca); after == before {
 		t.Error("the certificate that must go is still served")
 	}

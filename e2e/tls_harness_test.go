@@ -1,20 +1,19 @@
 package e2e
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/emersion/go-imap/v2/imapclient"
 
 	"mailstack/certs"
+	"mailstack/certs/acme/pebble"
 )
 
 // tlsStart says how TLS begins on each listener.
@@ -133,22 +132,9 @@ func (s *Stack) started(t *testing.T) string {
 
 // watcher is a `mailstack maintain --watch`.
 type watcher struct {
+	pebble.Output
 	cmd  *exec.Cmd
-	lock sync.Mutex
-	out  bytes.Buffer
 	done chan error
-}
-
-func (w *watcher) Write(p []byte) (int, error) {
-	w.lock.Lock()
-	defer w.lock.Unlock()
-	return w.out.Write(p)
-}
-
-func (w *watcher) String() string {
-	w.lock.Lock()
-	defer w.lock.Unlock()
-	return w.out.String()
 }
 
 // watch starts one that ends with the test at the latest.
@@ -172,6 +158,17 @@ func (w *watcher) says(t *testing.T, words string) {
 		said := w.String()
 		return strings.Contains(said, words), said
 	})
+}
+
+// end asks the watcher to end.
+func (w *watcher) end(t *testing.T) {
+	t.Helper()
+	if err := w.cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-w.done; err != nil {
+		t.Errorf("asked to end, it ended with %v:\n%s", err, w)
+	}
 }
 
 // pemPair are the files of a certificate and its key below a stack's directory.

@@ -55,7 +55,7 @@ type CA struct {
 	listen     string // host:port of Pebble itself
 	management string
 	client     *http.Client
-	log        *output
+	log        *Output
 	stop       func()
 }
 
@@ -131,7 +131,7 @@ func (c *CA) Run(t testing.TB) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.log = &output{}
+	c.log = &Output{}
 	cmd := exec.Command(binary, "-config", filepath.Join(c.dir, "pebble.json"), "-dnsserver", c.DNS)
 	cmd.Env = append(os.Environ(), "PEBBLE_VA_NOSLEEP=1",
 		fmt.Sprintf("PEBBLE_WFE_NONCEREJECT=%d", c.options.RejectNonces),
@@ -255,25 +255,27 @@ var (
 	built    string
 )
 
-// output keeps what a process prints.
-type output struct {
+// Output keeps what a process prints, to be read meanwhile.
+type Output struct {
 	mu sync.Mutex
 	b  bytes.Buffer
 }
 
-func (l *output) Write(p []byte) (int, error) {
+// Write implements [io.Writer].
+func (l *Output) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.b.Write(p)
 }
 
-func (l *output) String() string {
+// String is all that was printed until now.
+func (l *Output) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.b.String()
 }
 
-func (l *output) tail(n int) string {
+func (l *Output) tail(n int) string {
 	lines := strings.Split(strings.TrimSpace(l.String()), "\n")
 	return strings.Join(lines[max(0, len(lines)-n):], "\n")
 }
