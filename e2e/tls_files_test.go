@@ -41,13 +41,17 @@ func TestModeIsSwitched(t *testing.T) {
 	t.Run("broken files are refused", func(t *testing.T) { s.testBrokenFiles(t, pki, first) })
 	t.Run("watched", func(t *testing.T) { s.testWatched(t, pki) })
 
+	w := s.watch(t)
+	w.says(t, "watching "+cert)
 	s.set(t, "tls.mode", quote("self-signed"))
+	w.says(t, "settings     read again")
 	s.up(t)
 	back := s.certificate(t)
 	if back.Authority == nil || back.Authority.Fingerprint != own.Authority.Fingerprint {
 		t.Errorf("another CA than the one that devices trust: %+v", back.Authority)
 	}
 	s.servesOn(t, listeners, back.Certificate.Fingerprint, s.own())
+	t.Run("watched by new settings", func(t *testing.T) { s.testWatcherFollows(t, w, pki, back.Certificate.Fingerprint) })
 	sessions.live(t)
 	if now := s.started(t); now != started {
 		t.Errorf("a container was restarted:\n%s\n%s", started, now)
@@ -119,12 +123,23 @@ func (s *Stack) testWatched(t *testing.T, pki *certstest.PKI) {
 	})
 	s.servesOn(t, listeners, second, s.own())
 
-	if err := w.cmd.Process.Signal(os.Interrupt); err != nil {
-		t.Fatal(err)
-	}
-	if err := <-w.done; err != nil {
-		t.Errorf("asked to end, it ended with %v:\n%s", err, w)
-	}
+	w.end(t)
+}
+
+// testWatcherFollows: a watcher does not go back to settings that it was started
+// with.
+func (s *Stack) testWatcherFollows(t *testing.T, w *watcher, pki *certstest.PKI, served string) {
+	extra := filepath.Join(s.dir, "extra.pem")
+	pki.Write(t, extra, "ecdsa", "mail.extra.example")
+	s.set(t, "tls.extra", fmt.Sprintf("[%q]", extra))
+	w.says(t, "watching "+extra)
+	s.up(t, "--no-probe")
+	s.writePair(t, pki) // which nobody asks for any more
+	second := pki.Write(t, extra, "ecdsa", "mail.extra.example")
+	w.says(t, "renewed and installed: the certificates for further names changed: "+extra+" changed")
+	s.servesOn(t, listeners, second, certs.Asked{Name: "mail.extra.example"})
+	s.servesOn(t, listeners, served, s.own())
+	w.end(t)
 }
 
 // TestNamesAndTwin: certificates of further names are served to who asks for

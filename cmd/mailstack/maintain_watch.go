@@ -24,26 +24,22 @@ const (
 )
 
 // watchCertificates keeps the certificate as `maintain` does, at once when a
-// file changes, until ctx ends. A file that is being written is waited for.
+// file changes, until ctx ends. A changed configuration is read again, and takes
+// effect with the next run: it is for `up` to bring it about.
 func (a *app) watchCertificates(ctx context.Context) error {
 	cfg, err := a.config()
 	if err != nil {
 		return err
 	}
-	files := watchedFiles(cfg)
-	if len(files) > 0 {
-		fmt.Fprintf(a.Stdout, "watching %s\n", strings.Join(files, ", "))
-	}
+	settings, files := watch(cfg.Path), a.watchFiles(cfg)
 	tick := time.NewTicker(watchLook)
 	defer tick.Stop()
-	var taken, before string // how the files looked at the last run, and at the last look
 	next := time.Now()
 	for {
-		now := lookOf(files)
-		settled := now == before
-		before = now
-		if settled && now != taken || !time.Now().Before(next) {
-			taken = now
+		if settings.changed() {
+			files = a.rereadWatched(files)
+		}
+		if files.changed() || !time.Now().Before(next) {
 			wait := watchDue
 			if again := a.watchRun(ctx); again {
 				wait = watchRetry
@@ -56,6 +52,54 @@ func (a *app) watchCertificates(ctx context.Context) error {
 		case <-tick.C:
 		}
 	}
+}
+
+// watchFiles watches what somebody else puts certificates into.
+func (a *app) watchFiles(cfg *config.Config) *watched {
+	files := watchedFiles(cfg)
+	if len(files) > 0 {
+		fmt.Fprintf(a.Stdout, "watching %s\n", strings.Join(files, ", "))
+	}
+	return watch(files...)
+}
+
+// rereadWatched takes a changed configuration. One that is broken, or half
+// written, leaves the one before in force.
+func (a *app) rereadWatched(files *watched) *watched {
+	before := a.cfg
+	a.cfg = nil
+	cfg, err := a.config()
+	if err != nil {
+		a.cfg = before
+		fmt.Fprintf(a.Stdout, "%-12s ✗ %s; what it said before holds\n", "settings", err)
+		return files
+	}
+	fmt.Fprintf(a.Stdout, "%-12s read again\n", "settings")
+	return a.watchFiles(cfg)
+}
+
+// watched are files whose changes are waited for.
+type watched struct {
+	files         []string
+	taken, before string // how they looked when a change was taken, and at the last look
+}
+
+func watch(files ...string) *watched {
+	now := lookOf(files)
+	return &watched{files, now, now}
+}
+
+// changed says whether the files are others than when it said so last, and no
+// longer being written.
+func (w *watched) changed() bool {
+	now := lookOf(w.files)
+	settled := now == w.before
+	w.before = now
+	if !settled || now == w.taken {
+		return false
+	}
+	w.taken = now
+	return true
 }
 
 // watchRun does one run and tells of it, unless there was nothing to do. again
