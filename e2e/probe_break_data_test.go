@@ -30,12 +30,12 @@ func TestProbeSeesBadData(t *testing.T) {
 		{
 			name: "the certificate on disk is served nowhere",
 			do:   certified(s.hostname(), -day, 90*day, file),
-			want: map[string]finding{dovecotCerts + " " + postfixCerts: {"critical", "another certificate than the one on disk: served ", "has not taken the new certificate: run `mailstack up`"}},
+			want: map[string]finding{dovecotCerts + " " + postfixCerts: {"critical", "another certificate than the one on disk: served ", "has not taken the new certificate: run `mailstack maintain`"}},
 		},
 		{
 			name: "one service has another certificate",
 			do:   certified(s.hostname(), -day, 90*day, given("dovecot")),
-			want: map[string]finding{dovecotCerts: {"critical", "another certificate than the one on disk: served ", "run `mailstack up`"}},
+			want: map[string]finding{dovecotCerts: {"critical", "another certificate than the one on disk: served ", "run `mailstack maintain`"}},
 		},
 		{
 			name:  "the certificate has expired",

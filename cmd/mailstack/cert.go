@@ -122,7 +122,7 @@ func (r certReport) verdict() error {
 	}
 	for _, port := range r.Served {
 		if !port.Same {
-			return hinted(errors.New("compare certificates: not every port serves the one on disk"), "mailstack up; then mailstack logs, if it stays so")
+			return hinted(errors.New("compare certificates: not every port serves the one on disk"), "mailstack maintain; then mailstack logs, if it stays so")
 		}
 	}
 	return nil
@@ -245,9 +245,14 @@ func (a *app) installRenewed(ctx context.Context, t *target, state certs.State) 
 		fmt.Fprintf(a.Stdout, "made %s (%s)\n", state.File, state.Renewed)
 	}
 	fmt.Fprintf(a.Stdout, "fingerprint SHA-256 %s, valid until %s\n", leaf.Fingerprint, utc(leaf.NotAfter))
-	if err := a.installCertificates(ctx, t); err != nil {
+	served, err := a.installCertificates(ctx, t)
+	if err != nil {
 		return err
 	}
-	_, err := fmt.Fprintln(a.Stdout, "installed; the services serve it")
+	said := "installed; the services serve it"
+	if !served {
+		said = "installed; the services serve it when they run: mailstack up"
+	}
+	_, err = fmt.Fprintln(a.Stdout, said)
 	return err
 }

@@ -100,6 +100,21 @@ func (a *app) servedPorts(ctx context.Context, cfg *config.Config, set *certs.Se
 	return see(ctx, looks(cfg, set))
 }
 
+// notServed names a port that serves another certificate than the one on disk,
+// which nothing on disk would tell of. That a port is away is for the probe.
+func (a *app) notServed(ctx context.Context, cfg *config.Config) string {
+	set, err := certStore(cfg).Served()
+	if err != nil {
+		return ""
+	}
+	for _, port := range a.servedPorts(ctx, cfg, set) {
+		if !port.Same && port.Error == "" {
+			return port.Listener + " serves another one"
+		}
+	}
+	return ""
+}
+
 // see looks at ports, some at a time.
 func see(ctx context.Context, all []look) []servedPort {
 	ports := make([]servedPort, len(all))

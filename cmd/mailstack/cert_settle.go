@@ -15,42 +15,54 @@ import (
 // reload takes a quarter of a second; a busy host is given more.
 const settleTimeout = 15 * time.Second
 
-// settleCertificate is the end of every installation: it looks at what each port
-// serves and keeps the new certificate, or puts the old one back. There is
-// nothing to settle where no new one waits, or where services are away: they
-// read it when they start, and the next run settles it.
+// settleCertificate is the end of every installation of a certificate that may
+// be put back. There is nothing to settle where no new one waits; where services
+// are away, they read it when they start, and the next run settles it.
 func (a *app) settleCertificate(ctx context.Context, t *target) error {
-	store, l, services := certStore(t.cfg), layout(t.cfg), tlsServices(t.graph)
-	if !store.Pending() {
-		return nil
+	if !certStore(t.cfg).Pending() {
+		return nil // the probe looks at it
 	}
+	_, err := a.proveCertificate(ctx, t)
+	return err
+}
+
+// proveCertificate looks at what each port serves and keeps the certificate that
+// was installed, or puts the old one back. served is false without an error where
+// services are away.
+func (a *app) proveCertificate(ctx context.Context, t *target) (served bool, err error) {
+	store, l, services := certStore(t.cfg), layout(t.cfg), tlsServices(t.graph)
 	running, err := allRunning(ctx, t, services)
 	if err != nil || !running {
-		return err
+		return false, err
 	}
 	set, err := store.Newest()
 	if err != nil {
-		return err
+		return false, err
 	}
 	wrong := a.awaitServed(ctx, t.cfg, set)
 	if ctx.Err() != nil {
-		return ctx.Err()
+		return false, ctx.Err()
 	}
 	if len(wrong) == 0 {
 		if err := store.Commit(); err != nil {
-			return err
+			return false, err
 		}
-		return tidy(l, set, services)
+		return true, tidy(l, set, services)
 	}
-	refused := fmt.Errorf("install certificate: the new one is not served everywhere: %s", strings.Join(wrong, "; "))
+	const hint = "mailstack logs; the next `mailstack maintain` tries again"
+	seen := strings.Join(wrong, "; ")
+	if !store.Pending() { // there was none before, or none worth going back to
+		return false, hinted(fmt.Errorf("install certificate: the one on disk is not served everywhere: %s", seen), hint)
+	}
+	refused := fmt.Errorf("install certificate: the new one is not served everywhere: %s", seen)
 	old, err := store.Served()
 	if err != nil {
-		return errors.Join(refused, fmt.Errorf("put the old one back: %w", err))
+		return false, errors.Join(refused, fmt.Errorf("put the old one back: %w", err))
 	}
 	if err := a.putBack(ctx, t, old, services); err != nil {
-		return errors.Join(refused, fmt.Errorf("put the old one back: %w", err))
+		return false, errors.Join(refused, fmt.Errorf("put the old one back: %w", err))
 	}
-	return hinted(fmt.Errorf("%w; the old one was put back", refused), "mailstack logs; the next `mailstack maintain` tries again")
+	return false, hinted(fmt.Errorf("%w; the old one was put back", refused), hint)
 }
 
 // putBack gives the services the certificate that they served before. Each is

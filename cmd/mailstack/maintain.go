@@ -111,11 +111,18 @@ func (a *app) maintainCertificate(ctx context.Context, t *target) (string, error
 	for service := range o.ReloadDue {
 		cause = cmp.Or(cause, service+" has not taken it yet")
 	}
+	if cause == "" {
+		cause = a.notServed(ctx, t.cfg)
+	}
 	said := nothingToDo
 	if cause != "" {
-		said = "renewed and installed: " + cause
-		if err := a.applyTask(ctx, t, d, o, cause); err != nil {
+		served, err := a.applyTask(ctx, t, d, o, cause)
+		if err != nil {
 			return "", err
+		}
+		said = "renewed and installed: " + cause
+		if !served {
+			said = "renewed, and served when the services run: " + cause
 		}
 	}
 	return said, a.certificateTrouble(t.cfg)
@@ -132,19 +139,23 @@ func (a *app) certificateTrouble(cfg *config.Config) error {
 }
 
 // installCertificates renews the certificate if it is due, gives it to the
-// services, and lets those that run serve it.
-func (a *app) installCertificates(ctx context.Context, t *target) error {
+// services, and lets those that run serve it. served says that all do.
+func (a *app) installCertificates(ctx context.Context, t *target) (served bool, err error) {
 	d, o, err := a.snapshot(ctx, t)
 	if err != nil {
-		return err
+		return false, err
 	}
 	return a.applyTask(ctx, t, d, o, "asked for")
 }
 
-func (a *app) applyTask(ctx context.Context, t *target, d *stack.Desired, o *stack.Observed, cause string) error {
+func (a *app) applyTask(ctx context.Context, t *target, d *stack.Desired, o *stack.Observed, cause string) (served bool, err error) {
 	x := &stack.Executor{Engine: t.engine, Desired: d, Reporter: silent{}, ReadyTimeout: readyTimeout, Now: time.Now}
-	err := x.Apply(ctx, stack.TaskPlan(d, o, certificateTaskName, cause))
-	return errors.Join(err, a.settleCertificate(ctx, t))
+	applied := x.Apply(ctx, stack.TaskPlan(d, o, certificateTaskName, cause))
+	if applied != nil && !certStore(t.cfg).Pending() {
+		return false, applied // nothing that could be put back
+	}
+	served, err = a.proveCertificate(ctx, t)
+	return served, errors.Join(applied, err)
 }
 
 // silent reports nothing: the caller says how it ended.
