@@ -341,6 +341,9 @@ func TestSameKeyAgain(t *testing.T) {
 	}
 	other := certs.Names{Hostname: example.Hostname}
 	verify(t, ca, obtain(t, cfg, other, key), other)
+	if n := ca.Front.Requests(pebble.NewAccount); n != 1 {
+		t.Errorf("%d accounts for all of them, want 1", n)
+	}
 }
 
 func TestUnreachable(t *testing.T) {
