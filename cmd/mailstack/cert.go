@@ -207,6 +207,9 @@ func (a *app) certRenew(ctx context.Context, ask certs.Ask) error {
 	if err != nil {
 		return err
 	}
+	if ask == certs.Rollover && cfg.TLS.Mode == "files" {
+		return hinted(errors.New(`take the next key: with tls.mode = "files" the keys are yours`), "put the next key and its certificate into the files, then mailstack cert renew")
+	}
 	l, store := layout(cfg), byHand(certStore(cfg))
 	if _, err := os.Stat(l.IDFile()); errors.Is(err, fs.ErrNotExist) {
 		return hinted(fmt.Errorf("renew certificate: stack %s has never been up", cfg.Name), "mailstack up")
