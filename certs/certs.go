@@ -66,8 +66,9 @@ const (
 	clockSkew = time.Hour
 )
 
-// Names are what a certificate must be valid for. Both are ASCII (A-labels,
-// RFC 5890); case and a repeated name do not matter.
+// Names are what a certificate must be valid for. All are ASCII (A-labels,
+// RFC 5890); case and a repeated name do not matter. An alias may be a wildcard,
+// "*.example.org".
 type Names struct {
 	Hostname string
 	Aliases  []string
@@ -91,7 +92,10 @@ func (n Names) List() []string { return n.list() }
 // check reports every name that cannot be in a certificate.
 func (n Names) check() error {
 	var problems []error
-	for _, name := range n.list() {
+	for i, name := range n.list() {
+		if i > 0 {
+			name = strings.TrimPrefix(name, "*.")
+		}
 		if reason := badName(name); reason != "" {
 			problems = append(problems, fmt.Errorf("name %q for a certificate: %s", name, reason))
 		}

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"math/big"
 	"net"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -28,7 +30,12 @@ func newAuthority(names Names, now time.Time) (*authority, error) {
 	if err != nil {
 		return nil, err
 	}
-	permitted := names.list()
+	var permitted []string
+	for _, name := range names.list() { // a constraint is for a name and all below it
+		if name = strings.TrimPrefix(name, "*."); !slices.Contains(permitted, name) {
+			permitted = append(permitted, name)
+		}
+	}
 	template := &x509.Certificate{
 		SerialNumber: number,
 		Subject: pkix.Name{

@@ -254,6 +254,33 @@ func snapshot(t *testing.T, dir string) []string {
 	return lines
 }
 
+func TestWildcard(t *testing.T) {
+	names := Names{Hostname: "mail.example.org", Aliases: []string{"*.example.org", "*.mail.example.org"}}
+	dir, state := renewed(t, names)
+	leaf := certificates(t, state.File)[0]
+	ca := certificates(t, filepath.Join(dir, AuthorityFile))[0]
+	roots := x509.NewCertPool()
+	roots.AddCert(ca)
+	for name, good := range map[string]bool{
+		"mail.example.org": true, "any.example.org": true, "any.mail.example.org": true, "example.org": false, "a.b.example.org": false,
+	} {
+		if _, err := leaf.Verify(x509.VerifyOptions{DNSName: name, Roots: roots, CurrentTime: start}); (err == nil) != good {
+			t.Errorf("verify for %s: %v", name, err)
+		}
+	}
+	if !slices.Equal(ca.PermittedDNSDomains, []string{"mail.example.org", "example.org"}) {
+		t.Errorf("the CA is constrained to %q", ca.PermittedDNSDomains)
+	}
+	if due, cause := inspect(t, dir, names, start).Due(); due {
+		t.Error(cause)
+	}
+	for _, bad := range []Names{{Hostname: "*.example.org"}, {Hostname: "mail.example.org", Aliases: []string{"*"}}, {Hostname: "mail.example.org", Aliases: []string{"a.*.org"}}} {
+		if _, err := local(dir, bad).Inspect(start); err == nil {
+			t.Errorf("%v is taken", bad)
+		}
+	}
+}
+
 func TestNewNames(t *testing.T) {
 	dir, first := renewed(t, example)
 
@@ -300,7 +327,7 @@ func TestAuthorityNearItsEndIsMadeAgain(t *testing.T) {
 
 func TestNamesThatCannotBe(t *testing.T) {
 	names := Names{Hostname: "", Aliases: []string{
-		"192.0.2.1", "2001:db8::1", "-a.example.org", "a..b", "müller.example.org", "*.example.org", "a b",
+		"192.0.2.1", "2001:db8::1", "-a.example.org", "a..b", "müller.example.org", "a.*.example.org", "a b",
 		strings.Repeat("a", 64) + ".org", strings.Repeat("a.", 127) + "org",
 	}}
 	_, err := renewIn(t.Context(), filepath.Join(t.TempDir(), "ca"), names, start, false)

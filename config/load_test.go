@@ -106,7 +106,7 @@ func TestGoodFiles(t *testing.T) {
 			c.Postmaster = "me@example.org"
 			c.Data.Dir = "/var/lib/mailstack"
 			c.TLS.Mode = "files"
-			c.TLS.Names = []string{"autoconfig.example.org", "mta-sts.example.org"}
+			c.TLS.Names = []string{"autoconfig.example.org", "mta-sts.example.org", "*.example.net"}
 			c.TLS.CertFile = "/etc/letsencrypt/live/mail.example.org/fullchain.pem"
 			c.TLS.KeyFile = "/etc/letsencrypt/live/mail.example.org/privkey.pem"
 			c.TLS.Extra = []string{"/etc/letsencrypt/live/mail.example.net"}

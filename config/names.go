@@ -44,6 +44,20 @@ func checkHostname(s string) (string, error) {
 	return host, nil
 }
 
+// checkCertificateName is checkHostname for a name that may also stand for all
+// names one label below another, "*.example.org".
+func checkCertificateName(s string) (string, error) {
+	above, wildcard := strings.CutPrefix(s, "*.")
+	if !wildcard {
+		return checkHostname(s)
+	}
+	host, err := canonicalHost(above)
+	if err != nil {
+		return "", fmt.Errorf("%q is not a wildcard: %w", s, err)
+	}
+	return "*." + host, nil
+}
+
 func canonicalHost(s string) (string, error) {
 	const example = `allowed is a full name, like "mail.example.org"`
 	if s == "" {

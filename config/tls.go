@@ -18,7 +18,7 @@ import (
 // switched back and forth.
 type TLS struct {
 	Mode     string   `toml:"mode"`      // "self-signed", "acme" or "files"
-	Names    []string `toml:"names"`     // further names in the certificate, as Hostname; see [Config.CertificateNames]
+	Names    []string `toml:"names"`     // further names in the certificate, as Hostname or "*.example.org"; see [Config.CertificateNames]
 	Key      string   `toml:"key"`       // "ecdsa" (P-256) or "rsa" (3072 bits); not for files, which bring theirs
 	RSATwin  bool     `toml:"rsa_twin"`  // a second certificate with an RSA key; only with Key "ecdsa", not for files
 	ReuseKey bool     `toml:"reuse_key"` // a renewal keeps the key; not for files
@@ -78,9 +78,9 @@ time, by "mailstack up"; open sessions stay.`,
 	{
 		key: "tls.names",
 		doc: `Names for the certificate that are not the mail server's own, such as
-"autoconfig.example.org" or "mta-sts.example.org".`,
+"autoconfig.example.org", "mta-sts.example.org" or "*.example.org".`,
 		field: func(c *Config) any { return &c.TLS.Names },
-		check: checkHostname,
+		check: checkCertificateName,
 	},
 	{
 		key: "tls.key",
@@ -299,6 +299,13 @@ func (r *reading) agreeACME() {
 	}
 	if r.ok("tls.acme_dns_provider", "tls.acme_challenge") && tls.ACMEChallenge == "dns-01" && tls.ACMEDNSProvider == "" {
 		r.refuse("tls.acme_dns_provider", `not set: the challenge "dns-01" needs somebody who can set a record`, "tls.acme_challenge")
+	}
+	if r.ok("tls.names", "tls.acme_challenge") && tls.ACMEChallenge != "dns-01" {
+		for _, name := range tls.Names {
+			if strings.HasPrefix(name, "*.") { // https://letsencrypt.org/docs/challenge-types/
+				r.refuse("tls.names", fmt.Sprintf("%q cannot be shown with %q: allowed are wildcards with acme_challenge = \"dns-01\"", name, tls.ACMEChallenge), "tls.acme_challenge")
+			}
+		}
 	}
 	if !r.ok("tls.acme_eab_kid", "tls.acme_eab_hmac_file") {
 		return
