@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 )
 
 // rsaBits is what Mozilla's intermediate recommendation allows and every client
@@ -56,19 +57,20 @@ func readNext(d *directory) ([]crypto.Signer, error) {
 // writeNext sees to it that there is a key for the next certificate of each
 // kind, none of them served or waiting to be, and returns them.
 func (s Store) writeNext(d *directory, old []crypto.Signer, sets ...*Set) ([]crypto.Signer, error) {
+	if s.isNext(old, sets) {
+		return old, nil
+	}
 	var keys []crypto.Signer
 	var content []byte
-	same := len(old) == len(s.kinds())
 	for i, kind := range s.kinds() {
 		var key crypto.Signer
-		if i < len(old) && keyKind(old[i].Public()) == kind && !held(old[i], sets) {
+		if i < len(old) && isKept(old[i], kind, sets) {
 			key = old[i]
 		} else {
 			var err error
 			if key, err = newKey(kind); err != nil {
 				return nil, err
 			}
-			same = false
 		}
 		form, err := encode(key)
 		if err != nil {
@@ -76,10 +78,54 @@ func (s Store) writeNext(d *directory, old []crypto.Signer, sets ...*Set) ([]cry
 		}
 		keys, content = append(keys, key), append(content, form...)
 	}
-	if same {
-		return keys, nil
-	}
 	return keys, d.write(NextKeyFile, content, 0o600)
+}
+
+// isNext says whether keys are one of each kind for the next certificates.
+func (s Store) isNext(keys []crypto.Signer, sets []*Set) bool {
+	kinds := s.kinds()
+	if len(keys) != len(kinds) {
+		return false
+	}
+	for i, kind := range kinds {
+		if !isKept(keys[i], kind, sets) {
+			return false
+		}
+	}
+	return true
+}
+
+// isKept says whether a key can be the next one of a kind.
+func isKept(key crypto.Signer, kind string, sets []*Set) bool {
+	return keyKind(key.Public()) == kind && !held(key, sets)
+}
+
+// lacksNext says why the next keys must be made, or "". They are made ahead of
+// time where we make keys at all.
+func (s Store) lacksNext(r *reading) string {
+	if r.status.Own || len(r.status.Problems) > 0 || s.isNext(r.next, []*Set{r.served, r.pending}) {
+		return ""
+	}
+	return "the next keys are still to be made: " + strings.Join(s.kinds(), " and ")
+}
+
+// keysChange says that the next renewal changes the kind of keys, or "". A
+// renewal for that alone would serve a key whose TLSA record nobody could
+// publish before.
+func (s Store) keysChange(r *reading) string {
+	if r.current == nil || r.current.mode != r.status.Mode || r.status.Own || s.fit(r.current) {
+		return ""
+	}
+	kinds := make([]string, len(r.current.Main))
+	for i, pair := range r.current.Main {
+		kinds[i] = pair.Kind()
+	}
+	command := "mailstack cert renew"
+	if s.Reuse {
+		command += " --rollover"
+	}
+	return fmt.Sprintf("the certificate has another kind of key (%s) than is wanted (%s): with DANE, publish what `mailstack cert show --tlsa` prints, then `%s` changes it",
+		strings.Join(kinds, " and "), strings.Join(s.kinds(), " and "), command)
 }
 
 func held(key crypto.Signer, sets []*Set) bool {

@@ -92,7 +92,6 @@ func (s Store) main(ctx context.Context, d *directory, r *reading, now time.Time
 			return nil, err
 		}
 		r.next = next
-		r.next = next
 	}
 	wanted := func(pairs []Pair, mode string) *Set { return r.wanted(pairs, mode) }
 	switch {
@@ -102,7 +101,9 @@ func (s Store) main(ctx context.Context, d *directory, r *reading, now time.Time
 		return wanted(r.current.Main, r.current.mode), nil
 	}
 	keys := next
-	if s.Reuse && ask != Rollover && r.current != nil && s.fit(r.current) {
+	// Also keys of another kind than is wanted now; but not any kind that
+	// somebody brought.
+	if s.Reuse && ask != Rollover && r.current != nil && (r.current.mode == r.status.Mode || s.fit(r.current)) {
 		keys = nil
 		for _, pair := range r.current.Main {
 			keys = append(keys, pair.Key)

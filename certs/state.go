@@ -30,6 +30,8 @@ type State struct {
 	// Keys are those of Leaf and Twin; NextKeys those that may follow them.
 	Keys     []Pin `json:"keys"`
 	NextKeys []Pin `json:"next_keys"`
+	// NextMissing says that the keys that will follow are still to be made.
+	NextMissing bool `json:"next_missing,omitempty"`
 	// Authority is the local CA, nil where there is none; NextAuthority the one
 	// that will follow it, nil while there is none.
 	Authority     *Certificate `json:"authority"`

@@ -17,10 +17,14 @@ type Store struct {
 	Dir    string
 	Source Source
 	Names  Names
-	Key    string   // kind of the keys that are made: "ecdsa" (also when empty) or "rsa"
-	Twin   bool     // a second certificate with an RSA key beside an ECDSA one
-	Reuse  bool     // a renewal keeps the key
-	Extra  []string // absolute paths of the certificates for further names, see [ReadFiles]
+	// Key is the kind of the keys that are made, "ecdsa" (also when empty) or
+	// "rsa"; Twin has a second certificate with an RSA key beside an ECDSA one.
+	// Another wish makes nothing due: the next keys are made by it, so that their
+	// TLSA records can be published, and the next renewal takes them.
+	Key   string
+	Twin  bool
+	Reuse bool     // a renewal keeps the key
+	Extra []string // absolute paths of the certificates for further names, see [ReadFiles]
 }
 
 // selfSigned and byFiles are the [tls] modes of the sources made here. A set that
@@ -50,6 +54,7 @@ type reading struct {
 
 	status  SourceStatus // of current
 	cause   string       // why a main certificate must be obtained; "": it need not
+	ahead   string       // why the next keys must be made; "": they are there
 	extra   []Extra      // what is wanted of them, less what is refused
 	damage  Problems     // of files that a renewal makes again
 	refused Problems     // of files that are for a person to mend, the source's not included
@@ -80,6 +85,7 @@ func (s Store) read(now time.Time) *reading {
 	}
 	s.readExtra(r, now)
 	if r.current != nil {
+		r.ahead = s.lacksNext(r)
 		for _, e := range r.extra {
 			if !slices.ContainsFunc(r.wanted(r.current.Main, "").Extra, func(w Extra) bool { return w.File == e.File }) {
 				r.useless = append(r.useless, e.File+" is of no use: other certificates have all of its names")
@@ -144,15 +150,6 @@ func (s Store) dueBrought(set *Set, status SourceStatus) string {
 // dueMade says why a set of certificates that are made for their time must be
 // made anew.
 func (s Store) dueMade(set *Set, status SourceStatus, now time.Time) string {
-	kinds := s.kinds()
-	switch {
-	case set.Main[0].Kind() != kinds[0]:
-		return fmt.Sprintf("its key is of the kind %q, and %q is wanted", set.Main[0].Kind(), kinds[0])
-	case len(set.Main) < len(kinds):
-		return "an RSA twin is wanted beside it"
-	case len(set.Main) > len(kinds):
-		return "its RSA twin is no longer wanted"
-	}
 	for _, pair := range set.Main {
 		if cause := due(describe(pair.Chain[0]), s.Names, status, now); cause != "" {
 			return cause
@@ -204,7 +201,7 @@ func (r *reading) due() string {
 	if wanted := r.wanted(r.current.Main, r.current.mode); !wanted.equal(r.current) {
 		return "the certificates for further names changed: " + extraChanges(r.current.Extra, wanted.Extra)
 	}
-	return ""
+	return r.ahead
 }
 
 // extraChanges names what differs.
@@ -235,7 +232,11 @@ func (r *reading) state(s Store) State {
 	state := State{
 		Mode: r.status.Mode, File: filepath.Join(s.Dir, ServerFile), Warnings: slices.Concat(r.status.Warnings, r.useless),
 		Authority: r.status.Authority, NextAuthority: r.status.NextAuthority,
-		due: r.due(), refused: slices.Concat(r.status.Problems, r.refused),
+		NextMissing: r.ahead != "",
+		due:         r.due(), refused: slices.Concat(r.status.Problems, r.refused),
+	}
+	if change := s.keysChange(r); change != "" {
+		state.Warnings = append(state.Warnings, change)
 	}
 	for _, problem := range slices.Concat(r.status.Problems, r.damage, r.refused) {
 		if !slices.Contains(state.Problems, problem) { // several look at the directory
@@ -255,7 +256,7 @@ func (r *reading) state(s Store) State {
 		state.addNext(pair.Key.Public())
 	}
 	for _, key := range r.next {
-		if !r.status.Own {
+		if !r.status.Own && slices.Contains(s.kinds(), keyKind(key.Public())) {
 			state.addNext(key.Public())
 		}
 	}

@@ -95,60 +95,6 @@ func TestNothingToFallBackTo(t *testing.T) {
 	}
 }
 
-func TestNextKeyIsMadeAheadOfTime(t *testing.T) {
-	for _, reuse := range []bool{false, true} {
-		s, first := proven(t, func(s *Store) { s.Reuse = reuse })
-		if len(first.Keys) != 1 || len(first.NextKeys) != 1 || first.Keys[0] == first.NextKeys[0] {
-			t.Fatalf("keys %v, next %v", first.Keys, first.NextKeys)
-		}
-		want, next := first.NextKeys, []Pin(nil)
-		if reuse {
-			want, next = first.Keys, first.NextKeys
-		}
-		second := mustSettle(t, s, start, Anyway)
-		if !slices.Equal(second.Keys, want) || second.Leaf.Fingerprint == first.Leaf.Fingerprint {
-			t.Errorf("reuse %v: keys %v, want %v", reuse, second.Keys, want)
-		}
-		if reuse && !slices.Equal(second.NextKeys, next) {
-			t.Errorf("the next key that was published changed: %v, want %v", second.NextKeys, next)
-		}
-		third := mustSettle(t, s, start, Rollover)
-		if !slices.Equal(third.Keys, second.NextKeys) {
-			t.Errorf("reuse %v: rolled over to %v, want %v", reuse, third.Keys, second.NextKeys)
-		}
-		if slices.Contains(third.NextKeys, third.Keys[0]) || len(third.NextKeys) != 1 {
-			t.Errorf("next keys %v", third.NextKeys)
-		}
-	}
-}
-
-func TestTwinAndKindOfKey(t *testing.T) {
-	s, first := proven(t, func(s *Store) { s.Twin = true })
-	set, err := s.Served()
-	if err != nil || len(set.Main) != 2 || set.Main[0].Kind() != "ecdsa" || set.Main[1].Kind() != "rsa" {
-		t.Fatalf("%v", err)
-	}
-	if first.Twin == nil || !slices.Equal(first.Twin.Names, first.Leaf.Names) || len(first.NextKeys) != 2 {
-		t.Errorf("twin %v, next %v", first.Twin, first.NextKeys)
-	}
-	for _, step := range []struct {
-		change func()
-		cause  string
-	}{
-		{func() { s.Twin = false }, "its RSA twin is no longer wanted"},
-		{func() { s.Key = "rsa" }, `its key is of the kind "ecdsa", and "rsa" is wanted`},
-		{func() { s.Key, s.Twin = "ecdsa", true }, `its key is of the kind "rsa", and "ecdsa" is wanted`},
-	} {
-		step.change()
-		if state := mustSettle(t, s, start, IfDue); state.Renewed != step.cause {
-			t.Errorf("renewed %q, want %q", state.Renewed, step.cause)
-		}
-		if state := mustSettle(t, s, start, IfDue); state.Renewed != "" {
-			t.Errorf("renewed again: %q", state.Renewed)
-		}
-	}
-}
-
 // source counts what it is asked for, and fails when it is told to.
 type source struct {
 	Source

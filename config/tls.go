@@ -88,7 +88,9 @@ time, by "mailstack up"; open sessions stay.`,
 (P-256) or "rsa" (3072 bits); with an "ecdsa" key, a second certificate with
 an RSA key for very old programs; and whether a renewal keeps the key. A key
 of its own each time limits what a stolen one is worth. A kept one spares you
-the new TLSA record (DANE), where nobody can publish it before a renewal.`,
+the new TLSA record (DANE), where nobody can publish it before a renewal. So
+that its record can be published first, another kind of key is served after the
+next renewal: "mailstack cert renew", with --rollover where keys are kept.`,
 		field: func(c *Config) any { return &c.TLS.Key },
 		check: oneOf("a kind of key", "ecdsa", "rsa"),
 	},

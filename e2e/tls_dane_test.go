@@ -52,6 +52,31 @@ func TestDANE(t *testing.T) {
 	if third := s.tlsa(t); third.served != second.next || s.servedPin(t) != second.next {
 		t.Errorf("renewed to %+v, announced was %s", third, second.next)
 	}
+	s.testOtherKindOfKey(t)
+}
+
+// testOtherKindOfKey: a key of another kind is announced before it is served.
+func (s *Stack) testOtherKindOfKey(t *testing.T) {
+	before := s.tlsa(t)
+	s.set(t, "tls.key", quote("rsa"))
+	if r := s.run(t, "cert", "show", "--tlsa"); r.code != 0 || !strings.Contains(r.stderr, "note: the next keys are not all made yet") {
+		t.Errorf("no word of the key that is still to be made: %v", r)
+	}
+	const note = "note: the certificate has another kind of key (ecdsa) than is wanted (rsa): with DANE, publish what `mailstack cert show --tlsa` prints"
+	if r := s.up(t, "--no-probe"); !strings.Contains(r.stderr, note) {
+		t.Errorf("up does not say %q: %v", note, r)
+	}
+	announced := s.tlsa(t)
+	if announced.served != before.served || s.servedPin(t) != before.served || announced.next == before.next {
+		t.Errorf("announced %+v, was %+v", announced, before)
+	}
+	if p := s.run(t, "plan", "--exit-code"); p.code != 0 {
+		t.Errorf("something is left to do: %v", p)
+	}
+	s.mustRun(t, "cert", "renew")
+	if after := s.tlsa(t); after.served != announced.next || s.servedPin(t) != announced.next {
+		t.Errorf("renewed to %+v, announced was %s", after, announced.next)
+	}
 }
 
 // pins are the data of the two TLSA records.

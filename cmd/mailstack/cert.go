@@ -198,7 +198,7 @@ func newCertRenewCmd(a *app) *cobra.Command {
 			return a.certRenew(cmd.Context(), certs.Anyway)
 		},
 	}
-	cmd.Flags().BoolVar(&rollover, "rollover", false, "take the next key although keys are reused")
+	cmd.Flags().BoolVar(&rollover, "rollover", false, "take the next keys although keys are reused")
 	return cmd
 }
 

@@ -60,12 +60,22 @@ func standIn(cfg *config.Config) string {
 	return fmt.Sprintf("a certificate of the stack's own authority stands in for one of %s: mail programs refuse it", authority)
 }
 
-// warnOfCertificate says why there is no new certificate, and what is served.
-func (a *app) warnOfCertificate(cfg *config.Config, err error) {
-	served := "what is served stays"
-	if state, err := certStore(cfg).Inspect(time.Now()); err == nil && state.StandIn {
-		served = standIn(cfg)
+// tellOfCertificate says why there is no new certificate, and what is served; or
+// what of a good one somebody should know.
+func (a *app) tellOfCertificate(cfg *config.Config) {
+	err := a.certificateTrouble(cfg)
+	state, unread := certStore(cfg).Inspect(time.Now())
+	switch {
+	case err == nil && unread == nil:
+		for _, warning := range state.Warnings {
+			fmt.Fprintf(a.Stderr, "note: %s\n", warning)
+		}
+	case err != nil:
+		served := "what is served stays"
+		if unread == nil && state.StandIn {
+			served = standIn(cfg)
+		}
+		fmt.Fprintf(a.Stderr, "warning: certificate: %v; %s\n", err, served)
+		printHint(a.Stderr, err)
 	}
-	fmt.Fprintf(a.Stderr, "warning: certificate: %v; %s\n", err, served)
-	printHint(a.Stderr, err)
 }

@@ -27,6 +27,9 @@ func (a *app) certTLSA(format string) error {
 	if err != nil {
 		return err
 	}
+	if state.NextMissing {
+		fmt.Fprintln(a.Stderr, "note: the next keys are not all made yet, and their records are missing here: mailstack up")
+	}
 	var ports []uint16
 	for _, l := range startTLS {
 		if port := cfg.Listen.Ports()[l.listener]; port != 0 {

@@ -69,9 +69,7 @@ func (a *app) up(ctx context.Context, opts upOptions) error {
 	} else {
 		fmt.Fprintf(a.Stdout, "%s is up (%s)\n", t.cfg.Name, seconds(time.Since(start)))
 	}
-	if err := a.certificateTrouble(t.cfg); err != nil {
-		a.warnOfCertificate(t.cfg, err)
-	}
+	a.tellOfCertificate(t.cfg)
 	if _, err := a.maintainAccounts(ctx); err != nil {
 		return err
 	}
