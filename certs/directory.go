@@ -234,6 +234,9 @@ func (d *directory) keepOnly(files []File) error {
 		if slices.ContainsFunc(files, func(f File) bool { return f.Name == entry.Name() }) {
 			continue
 		}
+		if entry.IsDir() { // may hold something
+			return Problem{d.file(entry.Name()), "does not belong there", "Move it away."}
+		}
 		if err := d.remove(entry.Name()); err != nil {
 			return err
 		}

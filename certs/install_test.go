@@ -40,6 +40,14 @@ func TestInstall(t *testing.T) {
 		t.Errorf("a file that others can read was left: %v, %v", changed, err)
 	}
 
+	inside := filepath.Join(dst, "inside")
+	if err := os.Mkdir(inside, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := Tidy(dst, files); err == nil || err.Error() != inside+" does not belong there" {
+		t.Errorf("a directory: %v", err)
+	}
+	remove(t, inside)
 	fewer := files[:1]
 	if whole, _ := Installed(dst, fewer); whole {
 		t.Error("one file too many is fine")

@@ -27,6 +27,7 @@ func TestReloadedButNotServed(t *testing.T) {
 	t.Run("nothing to put back", s.testNotServedAndNothingToPutBack)
 	t.Run("with nothing due", s.testNotServedIsMended)
 	t.Run("services are away", s.testServedWhenServicesRun)
+	t.Run("left behind", s.testLeftBehindIsRemoved)
 }
 
 // hold has a service go on seeing the certificates that it has now: its mount is
@@ -150,5 +151,17 @@ func (s *Stack) testServedWhenServicesRun(t *testing.T) {
 	s.servesOn(t, listeners, waiting.Fingerprint, s.own())
 	if now := s.certificate(t); now.Pending != nil || now.Certificate.Fingerprint != waiting.Fingerprint {
 		t.Errorf("on disk is %+v", now)
+	}
+}
+
+// testLeftBehindIsRemoved: what a run left that was killed after the certificate
+// was proven, or while the first one was being written, is not there for ever.
+func (s *Stack) testLeftBehindIsRemoved(t *testing.T) {
+	for _, name := range []string{"extra-0123456789abcdef.pem", ".server.pem.tmp-x"} {
+		write(t, filepath.Join(s.layout().RunDir("dovecot", "tls"), name), "left", 0o600)
+	}
+	s.up(t, "--no-probe")
+	if p := s.run(t, "plan", "--exit-code"); p.code != 0 {
+		t.Errorf("something is left to do: %v", p)
 	}
 }

@@ -15,15 +15,24 @@ import (
 // reload takes a quarter of a second; a busy host is given more.
 const settleTimeout = 15 * time.Second
 
-// settleCertificate is the end of every installation of a certificate that may
-// be put back. There is nothing to settle where no new one waits; where services
-// are away, they read it when they start, and the next run settles it.
-func (a *app) settleCertificate(ctx context.Context, t *target) error {
-	if !certStore(t.cfg).Pending() {
-		return nil // the probe looks at it
+// settleCertificate is the end of what up does, which ended with applied. A
+// certificate that may be put back is looked for at the ports; where services are
+// away, they read it when they start, and the next run settles it. Where none
+// waits, the probe looks.
+func (a *app) settleCertificate(ctx context.Context, t *target, applied error) error {
+	store := certStore(t.cfg)
+	if store.Pending() {
+		_, err := a.proveCertificate(ctx, t)
+		return errors.Join(applied, err)
 	}
-	_, err := a.proveCertificate(ctx, t)
-	return err
+	if applied != nil {
+		return applied
+	}
+	set, err := store.Served()
+	if err != nil {
+		return err
+	}
+	return tidy(layout(t.cfg), set, tlsServices(t.graph)) // what a killed run left
 }
 
 // proveCertificate looks at what each port serves and keeps the certificate that

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -95,7 +94,7 @@ func (a *app) converge(ctx context.Context, t *target, opts stack.Options) (chan
 	}
 	err = x.Apply(ctx, p.plan)
 	end()
-	return true, errors.Join(err, a.settleCertificate(ctx, t))
+	return true, a.settleCertificate(ctx, t, err)
 }
 
 // prove runs the probe and tells how to use the result.
