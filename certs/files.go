@@ -75,7 +75,7 @@ func Paths(certFile, keyFile string) []string {
 // ReadFiles reads a key and its chain, in PEM form, and checks them as a client
 // would. certFile is a file, or a directory that holds fullchain.pem and
 // privkey.pem; keyFile may be empty where certFile has the key too. The chain may
-// be in any order; a second key must be of another kind and have a certificate
+// be in any order; a second key must have a certificate
 // of its own. names, where they are given, say which host name must be covered.
 // Links are followed: certbot's files are links.
 func ReadFiles(certFile, keyFile string, names *Names, now time.Time) ([]Pair, Problems) {
@@ -101,6 +101,8 @@ func ReadFiles(certFile, keyFile string, names *Names, now time.Time) ([]Pair, P
 		return refuse(keysIn, "holds no private key")
 	case len(keys) > 2, len(keys) == 2 && keyKind(keys[0].Public()) == keyKind(keys[1].Public()):
 		return refuse(keysIn, "holds more than one private key of a kind")
+	case len(keys) == 2 && !slices.ContainsFunc(keys, isRSA):
+		return refuse(keysIn, "holds an ECDSA and an Ed25519 key: no client asks for one of these rather than the other, and one of them must be RSA")
 	}
 	slices.SortStableFunc(keys, func(a, b crypto.Signer) int { return cmp.Compare(keyKind(a.Public()), keyKind(b.Public())) })
 	var pairs []Pair
@@ -117,6 +119,8 @@ func ReadFiles(certFile, keyFile string, names *Names, now time.Time) ([]Pair, P
 	}
 	return pairs, nil
 }
+
+func isRSA(key crypto.Signer) bool { return keyKind(key.Public()) == "rsa" }
 
 // ofWhich names the certificates that a key does not fit.
 func ofWhich(certs []*x509.Certificate, certFile, keyFile string) string {

@@ -62,6 +62,16 @@ func TestFilesInEveryForm(t *testing.T) {
 			t.Errorf("%d pairs, %v", len(pairs), problems)
 		}
 	})
+	t.Run("Ed25519 beside RSA", func(t *testing.T) {
+		e, r := certstest.Key(t, "ed25519"), certstest.Key(t, "rsa")
+		file := certstest.Put(t, filepath.Join(t.TempDir(), "cert.pem"), 0o600,
+			certstest.Forms(t, r)["PKCS#1"], certstest.Forms(t, e)["PKCS#8"],
+			p.Chain(p.Leaf(t, r, nil, example.list()...)), certstest.Certificates(p.Leaf(t, e, nil, example.list()...)))
+		pairs, problems := ReadFiles(file, "", &example, start)
+		if len(pairs) != 2 || pairs[0].Kind() != "ed25519" || pairs[1].Kind() != "rsa" {
+			t.Errorf("%d pairs, %v", len(pairs), problems)
+		}
+	})
 	t.Run("self-signed", func(t *testing.T) {
 		key := certstest.Key(t, "ecdsa")
 		cert := p.SelfSigned(t, key, example.list()...)

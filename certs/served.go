@@ -25,22 +25,25 @@ const (
 // Asked is what a client asks a server for.
 type Asked struct {
 	Name string // sent as SNI; empty: none
-	// Kind is the only kind of key that the client takes, "ecdsa" or "rsa"; with
-	// any other, or none, it takes what it is given.
+	// Kind is the only kind of key that the client takes, "ecdsa", which Ed25519 is
+	// to TLS 1.2 (RFC 8422 section 5.10), or "rsa"; with none, it takes what it is
+	// given.
 	Kind string
 }
 
 // suites are those of TLS 1.2 that go with a kind of key. TLS 1.3's go with any,
 // so a client that wants one kind speaks TLS 1.2.
 var suites = map[string][]uint16{
-	"ecdsa": {
-		tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
-		tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
-	},
+	"ecdsa": ecdsaSuites, "ed25519": ecdsaSuites,
 	"rsa": {
 		tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
 		tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
 	},
+}
+
+var ecdsaSuites = []uint16{
+	tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+	tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
 }
 
 // Served fetches the certificate that addr ("192.0.2.1:993") serves a client that

@@ -7,9 +7,12 @@ import (
 	"errors"
 	"io"
 	"net"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"mailstack/certs/certstest"
 )
 
 // server speaks a plain dialogue on one connection, then TLS. Lines of it that
@@ -74,6 +77,32 @@ func TestServed(t *testing.T) {
 				t.Errorf("fingerprint %s, want %s", got.Fingerprint, state.Leaf.Fingerprint)
 			}
 		})
+	}
+}
+
+// TestServedKind: of a pair of certificates for the same name, each can be seen.
+func TestServedKind(t *testing.T) {
+	p := certstest.New(t, time.Now())
+	for _, kind := range []string{"ecdsa", "ed25519"} {
+		var config tls.Config
+		want := map[string]string{}
+		for _, kind := range []string{"rsa", kind} {
+			file := filepath.Join(t.TempDir(), "pair.pem")
+			want[kind] = p.Write(t, file, kind, "mail.example.org")
+			pair, err := tls.LoadX509KeyPair(file, file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			config.Certificates = append(config.Certificates, pair)
+		}
+		for kind, fingerprint := range want {
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			got, err := Served(ctx, server(t, "", &config), Implicit, Asked{Name: "mail.example.org", Kind: kind})
+			if err != nil || got.Fingerprint != fingerprint {
+				t.Errorf("asked for %s: %s, %v; want %s", kind, got.Fingerprint, err, fingerprint)
+			}
+		}
 	}
 }
 

@@ -41,6 +41,8 @@ func TestModeIsSwitched(t *testing.T) {
 	t.Run("broken files are refused", func(t *testing.T) { s.testBrokenFiles(t, pki, first) })
 	t.Run("watched", func(t *testing.T) { s.testWatched(t, pki) })
 
+	t.Run("two kinds of key", func(t *testing.T) { s.testTwoKinds(t, pki) })
+
 	w := s.watch(t)
 	w.says(t, "watching "+cert)
 	s.set(t, "tls.mode", quote("self-signed"))
@@ -124,6 +126,25 @@ func (s *Stack) testWatched(t *testing.T, pki *certstest.PKI) {
 	s.servesOn(t, listeners, second, s.own())
 
 	w.end(t)
+}
+
+// testTwoKinds: each client is served a certificate of the kind that it takes.
+func (s *Stack) testTwoKinds(t *testing.T, pki *certstest.PKI) {
+	cert, keyFile := s.pemPair()
+	var chain, keys []byte
+	want := map[string]string{}
+	for _, kind := range []string{"rsa", "ed25519"} {
+		key := certstest.Key(t, kind)
+		leaf := pki.Leaf(t, key, nil, s.hostname())
+		chain, keys = append(chain, certstest.Certificates(leaf)...), append(keys, certstest.Forms(t, key)["PKCS#8"]...)
+		want[kind] = certstest.Fingerprint(leaf)
+	}
+	certstest.Put(t, keyFile, 0o600, keys)
+	certstest.Put(t, cert, 0o644, chain, certstest.Certificates(pki.Middle, pki.Root))
+	s.mustRun(t, "cert", "renew")
+	for kind, fingerprint := range want {
+		s.servesOn(t, listeners, fingerprint, certs.Asked{Name: s.hostname(), Kind: kind})
+	}
 }
 
 // testWatcherFollows: a watcher does not go back to settings that it was started

@@ -76,6 +76,7 @@ func (p *PKI) Broken(t testing.TB, host string) []Broken {
 		{"no certificate", both([]byte("-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n"), goodKey), "$cert holds no certificate"},
 		{"another key", both(p.Chain(leaf), Forms(t, Key(t, "ecdsa"))["SEC 1"]), "$key holds a private key that is not the one of any of the 3 certificates in $cert"},
 		{"two keys of a kind", both(p.Chain(leaf), slices.Concat(goodKey, Forms(t, Key(t, "ecdsa"))["SEC 1"])), "$key holds more than one private key of a kind"},
+		{"two keys, none RSA", both(p.Chain(leaf), slices.Concat(goodKey, Forms(t, Key(t, "ed25519"))["PKCS#8"])), "$key holds an ECDSA and an Ed25519 key: "},
 		{"a key without its certificate", both(p.Chain(leaf), slices.Concat(goodKey, Forms(t, Key(t, "rsa"))["PKCS#1"])), "$key holds a private key that is not the one of any of the 3"},
 		{"no intermediate", both(Certificates(leaf), goodKey), `$cert holds an incomplete chain: the certificate of the issuer "CN=intermediate" is missing`},
 		{"a gap in the chain", both(Certificates(leaf, p.Root), goodKey), `$cert holds an incomplete chain: the certificate of the issuer "CN=intermediate" is missing`},

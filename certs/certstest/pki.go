@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"crypto"
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
@@ -107,15 +108,18 @@ func Fingerprint(cert *x509.Certificate) string {
 
 var rsaKey = sync.OnceValues(func() (*rsa.PrivateKey, error) { return rsa.GenerateKey(rand.Reader, 2048) })
 
-// Key makes a key, "ecdsa" or "rsa". The one of RSA is always the same: to make
+// Key makes a key, "ecdsa", "ed25519" or "rsa". The one of RSA is always the same: to make
 // it takes long.
 func Key(t testing.TB, kind string) crypto.Signer {
 	t.Helper()
 	var key crypto.Signer
 	var err error
-	if kind == "rsa" {
+	switch kind {
+	case "rsa":
 		key, err = rsaKey()
-	} else {
+	case "ed25519":
+		_, key, err = ed25519.GenerateKey(rand.Reader)
+	default:
 		key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	}
 	if err != nil {
