@@ -133,15 +133,17 @@ func see(ctx context.Context, all []look) []servedPort {
 // awaitServed waits until every port serves a set. What it returns is what was
 // seen last of those that do not.
 func (a *app) awaitServed(ctx context.Context, cfg *config.Config, set *certs.Set) (wrong []string) {
-	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
+	deadline := time.Now().Add(settleTimeout)
+	ctx, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
 	all := looks(cfg, set)
 	for {
 		ports := see(ctx, all)
-		if ctx.Err() != nil && wrong != nil {
-			return wrong // what was cut off says nothing
+		// What was cut off says nothing. A connection may see the deadline before ctx.
+		if wrong != nil && (ctx.Err() != nil || !time.Now().Before(deadline)) {
+			return wrong
 		}
 		var again []look
 		wrong = nil
