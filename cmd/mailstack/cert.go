@@ -210,12 +210,10 @@ func (a *app) certRenew(ctx context.Context, ask certs.Ask) error {
 	if ask == certs.Rollover && cfg.TLS.Mode == "files" {
 		return hinted(errors.New(`take the next key: with tls.mode = "files" the keys are yours`), "put the next key and its certificate into the files, then mailstack cert renew")
 	}
-	l, store := layout(cfg), byHand(certStore(cfg))
-	if _, err := os.Stat(l.IDFile()); errors.Is(err, fs.ErrNotExist) {
-		return hinted(fmt.Errorf("renew certificate: stack %s has never been up", cfg.Name), "mailstack up")
-	} else if err != nil {
-		return hinted(fmt.Errorf("renew certificate: %w", err), "run it as root: sudo mailstack …")
+	if err := beenUp(cfg, "renew certificate"); err != nil {
+		return err
 	}
+	l, store := layout(cfg), byHand(certStore(cfg))
 	// Without the engine the new certificate could not be served: better none.
 	t, err := a.open(ctx)
 	if err != nil {
@@ -234,6 +232,19 @@ func (a *app) certRenew(ctx context.Context, ask certs.Ask) error {
 		return err
 	}
 	return state.Refused()
+}
+
+// beenUp is an error where a stack was never started, which could serve nothing
+// that it was given now.
+func beenUp(cfg *config.Config, doing string) error {
+	_, err := os.Stat(layout(cfg).IDFile())
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return hinted(fmt.Errorf("%s: stack %s has never been up", doing, cfg.Name), "mailstack up")
+	case err != nil:
+		return hinted(fmt.Errorf("%s: %w", doing, err), "run it as root: sudo mailstack …")
+	}
+	return nil
 }
 
 // installRenewed has a renewed certificate served, and tells.

@@ -59,6 +59,13 @@ func newMaintainCmd(a *app) *cobra.Command {
 }
 
 func (a *app) maintain(ctx context.Context) error {
+	cfg, err := a.config()
+	if err != nil {
+		return err
+	}
+	if err := beenUp(cfg, "maintain stack"); err != nil {
+		return err
+	}
 	t, err := a.open(ctx)
 	if err != nil {
 		return err

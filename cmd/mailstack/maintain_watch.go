@@ -120,6 +120,13 @@ func (a *app) watchRun(ctx context.Context) (again bool) {
 
 func (a *app) watchStep(ctx context.Context) (string, error) {
 	a.renewal = nil
+	cfg, err := a.config()
+	if err != nil {
+		return "", err
+	}
+	if err := beenUp(cfg, "keep certificate"); err != nil {
+		return "", err
+	}
 	t, err := a.open(ctx)
 	if err != nil {
 		return "", err
