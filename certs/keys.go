@@ -106,7 +106,7 @@ func (s Store) lacksNext(r *reading) string {
 	if r.status.Own || len(r.status.Problems) > 0 || s.isNext(r.next, []*Set{r.served, r.pending}) {
 		return ""
 	}
-	return "the next keys are still to be made: " + strings.Join(s.kinds(), " and ")
+	return "next keys are wanted: " + strings.Join(s.kinds(), " and ")
 }
 
 // keysChange says that the next renewal changes the kind of keys, or "". A

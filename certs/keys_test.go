@@ -105,7 +105,7 @@ func TestNextKeyIsLost(t *testing.T) {
 	s, first := proven(t, nil)
 	remove(t, filepath.Join(s.Dir, NextKeyFile))
 	state, _ := s.Inspect(start)
-	if due, cause := state.Due(); !due || cause != "the next keys are still to be made: ecdsa" || !state.NextMissing {
+	if due, cause := state.Due(); !due || cause != "next keys are wanted: ecdsa" || !state.NextMissing {
 		t.Errorf("Due = %v, %q", due, cause)
 	}
 	state = mustSettle(t, s, start, IfDue)

@@ -86,7 +86,11 @@ func TestACME(t *testing.T) {
 	}
 	s.servesOn(t, listeners, standIn.Certificate.Fingerprint, s.own())
 	said(t, "status", s.run(t, "status"), 0, "critical\n  ! "+standsIn)
+	reloads := s.reloads(t)
 	said(t, "maintain", s.maintain(t), 1, "certificate  ✗ obtain certificate: get a certificate for ")
+	if now := s.reloads(t); now != reloads {
+		t.Errorf("%d reloads without a new certificate", now-reloads)
+	}
 	if now := s.certificate(t); now.Certificate.Fingerprint != standIn.Certificate.Fingerprint {
 		t.Error("another stand-in, without need")
 	}
@@ -95,6 +99,9 @@ func TestACME(t *testing.T) {
 	ca.Run(t)
 	said(t, "maintain", s.maintain(t), 0, "renewed and installed: it is of the mode \"self-signed\", and \"acme\" is wanted")
 	first := s.issued(t, ca)
+	if s.reloads(t) == reloads {
+		t.Error("a reload is not seen")
+	}
 	said(t, "status", s.run(t, "status"), 0)
 	said(t, "plan", s.run(t, "plan", "--exit-code"), 0)
 

@@ -51,16 +51,8 @@ func (a *app) certificateTask(cfg *config.Config, g *stack.Graph) stack.Task {
 		return notInstalled(l, store, t.Before)
 	}
 	t.Do = func(ctx context.Context, log func(string)) error {
-		state, err := store.Renew(ctx, time.Now(), certs.IfDue)
-		if err != nil && !state.Usable(time.Now()) {
+		if err := a.renewDue(ctx, store, log); err != nil {
 			return err
-		}
-		if err != nil {
-			a.renewal = err
-			log(err.Error())
-		}
-		if state.Renewed != "" {
-			log(state.Renewed)
 		}
 		set, err := store.Newest()
 		if err != nil {
@@ -69,6 +61,25 @@ func (a *app) certificateTask(cfg *config.Config, g *stack.Graph) stack.Task {
 		return install(l, set, t.Before)
 	}
 	return t
+}
+
+// renewDue renews what is due, once in a run.
+func (a *app) renewDue(ctx context.Context, store certs.Store, log func(string)) error {
+	if a.renewal != nil {
+		return nil // tried already
+	}
+	state, err := store.Renew(ctx, time.Now(), certs.IfDue)
+	if err != nil && (!state.Usable(time.Now()) || ctx.Err() != nil) {
+		return err
+	}
+	if err != nil {
+		a.renewal = err
+		log(err.Error())
+	}
+	if state.Renewed != "" {
+		log(state.Renewed)
+	}
+	return nil
 }
 
 // tlsServices are the services that serve the certificate.

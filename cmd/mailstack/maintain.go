@@ -107,21 +107,32 @@ func (a *app) maintain(ctx context.Context) error {
 const nothingToDo = "valid, nothing to do"
 
 // maintainCertificate does what the plan would about the certificate and
-// nothing else: maintenance replaces no container.
+// nothing else: maintenance replaces no container. Nor does it have a service
+// reload for nothing, however often an authority gives no certificate: a login
+// that is under way meanwhile may fail.
 func (a *app) maintainCertificate(ctx context.Context, t *target) (string, error) {
 	a.adviseRenewal(ctx, t.cfg)
 	d, o, err := a.snapshot(ctx, t)
 	if err != nil {
 		return "", err
 	}
-	cause := o.TasksDue[certificateTaskName]
+	said, cause := nothingToDo, o.TasksDue[certificateTaskName]
+	if cause != "" {
+		if err := a.renewDue(ctx, certStore(t.cfg), func(string) {}); err != nil {
+			return "", err
+		}
+		if waits, err := certificateWaits(t); err != nil {
+			return "", err
+		} else if !waits {
+			said, cause = "done: "+cause, ""
+		}
+	}
 	for service := range o.ReloadDue {
 		cause = cmp.Or(cause, service+" has not taken it yet")
 	}
 	if cause == "" {
 		cause = a.notServed(ctx, t.cfg)
 	}
-	said := nothingToDo
 	if cause != "" {
 		served, err := a.applyTask(ctx, t, d, o, cause)
 		if err != nil {
@@ -133,6 +144,17 @@ func (a *app) maintainCertificate(ctx context.Context, t *target) (string, error
 		}
 	}
 	return said, a.certificateTrouble(t.cfg)
+}
+
+// certificateWaits says whether services have another certificate than they
+// should, or may have.
+func certificateWaits(t *target) (bool, error) {
+	store := certStore(t.cfg)
+	if store.Pending() {
+		return true, nil
+	}
+	lacking, err := notInstalled(layout(t.cfg), store, tlsServices(t.graph))
+	return lacking != "", err
 }
 
 // certificateTrouble is what a person must mend before the certificate can be

@@ -19,7 +19,7 @@ import (
 // which the kernel's notices about directories do not.
 const (
 	watchLook  = time.Second
-	watchRetry = time.Minute // after a run that failed for another reason than its files
+	watchRetry = time.Minute // after a run that failed for another reason than its files or an authority
 	watchDue   = time.Hour   // certificates become due without a file's change
 )
 
@@ -111,7 +111,7 @@ func (a *app) watchRun(ctx context.Context) (again bool) {
 	case err != nil:
 		fmt.Fprintf(a.Stdout, "%-12s ✗ %s\n", certificateTaskName, err)
 		var refused certs.Problems
-		return !errors.As(err, &refused) // a changed file is seen
+		return a.renewal == nil && !errors.As(err, &refused) // a changed file is seen, an authority is not pressed
 	case said != nothingToDo:
 		fmt.Fprintf(a.Stdout, "%-12s %s\n", certificateTaskName, said)
 	}
