@@ -64,8 +64,6 @@ func (h *Host) options(slot int, ask bool) []string {
 	set("ControlMaster", "auto")
 	set("ControlPath", h.controlPath(slot))
 	set("ControlPersist", seconds(persist))
-	set("ServerAliveInterval", seconds(aliveInterval))
-	set("ServerAliveCountMax", strconv.Itoa(aliveCount))
 	set("BatchMode", map[bool]string{true: "no", false: "yes"}[ask])
 	for _, extra := range h.opts.Extra {
 		args = append(args, "-o", extra)
@@ -74,6 +72,8 @@ func (h *Host) options(slot int, ask bool) []string {
 	// be asked for, "no" never takes effect.
 	set("StrictHostKeyChecking", map[bool]string{true: "ask", false: "yes"}[ask])
 	set("ConnectTimeout", seconds(connectTimeout))
+	set("ServerAliveInterval", seconds(aliveInterval))
+	set("ServerAliveCountMax", strconv.Itoa(aliveCount))
 	set("LogLevel", "ERROR") // no banners, but what went wrong
 	set("RequestTTY", "no")
 	set("RemoteCommand", "none")

@@ -73,8 +73,9 @@ func TestArguments(t *testing.T) {
 		t.Fatal(err)
 	}
 	options := `-F KEY -p 2222 -i KEY
--o ControlMaster=auto -o ControlPath=DIR/1 -o ControlPersist=600 -o ServerAliveInterval=15 -o ServerAliveCountMax=4
--o BatchMode=yes -o StrictHostKeyChecking=accept-new -o StrictHostKeyChecking=yes -o ConnectTimeout=20 -o LogLevel=ERROR
+-o ControlMaster=auto -o ControlPath=DIR/1 -o ControlPersist=600
+-o BatchMode=yes -o StrictHostKeyChecking=accept-new -o StrictHostKeyChecking=yes -o ConnectTimeout=20
+-o ServerAliveInterval=15 -o ServerAliveCountMax=4 -o LogLevel=ERROR
 -o RequestTTY=no -o RemoteCommand=none -o PermitLocalCommand=no -o ClearAllForwardings=yes -o ForwardAgent=no -o ForwardX11=no
 -o EscapeChar=none`
 	var want []string
