@@ -17,6 +17,10 @@ type state struct {
 	Began time.Time `json:"began"`
 	// Passes are by the old server, the latest last.
 	Passes map[string][]passRecord `json:"passes"`
+	// Opened are the accounts whose move has ended, and Carried what was delivered
+	// from the queue of the old server, both by that.
+	Opened  map[string][]string `json:"opened,omitempty"`
+	Carried map[string]carried  `json:"carried,omitempty"`
 }
 
 // passRecord is a pass that came to its end.
@@ -45,25 +49,26 @@ func (r passRecord) seconds(phase Phase) float64 {
 
 const (
 	stateName = "state.json"
-	maxState  = 1 << 20
+	maxState  = 64 << 20
 	maxPasses = 100 // remembered of each old server
 )
+
+func newState(id string, began time.Time) *state {
+	return &state{ID: id, Began: began, Passes: map[string][]passRecord{}, Opened: map[string][]string{}, Carried: map[string]carried{}}
+}
 
 // readState reads the state, or makes a new one.
 func readState(work *dir, now time.Time) (*state, error) {
 	data, err := newTree(work).read(stateName, maxState)
 	if errors.Is(err, fs.ErrNotExist) {
-		return &state{ID: rand.Text(), Began: now.UTC(), Passes: map[string][]passRecord{}}, nil
+		return newState(rand.Text(), now.UTC()), nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	s := &state{}
+	s := newState("", time.Time{})
 	if err := json.Unmarshal(data, s); err != nil || s.ID == "" {
 		return nil, fmt.Errorf("read %s: it is not what mailstack wrote (%v)", work.name(stateName), err)
-	}
-	if s.Passes == nil {
-		s.Passes = map[string][]passRecord{}
 	}
 	return s, nil
 }

@@ -310,7 +310,7 @@ func (p *preflight) mail() {
 	switch {
 	case m.Queue > 0:
 		p.add("queue", Warn, fmt.Sprintf("%s waits in the queue of the old server (%s)", count(m.Queue, "message", "messages"), m.Name),
-			"the old server goes on delivering it: let it run until the queue is empty, before the last pass")
+			"the old server goes on delivering it; the last copy waits for that, or, from Postfix, takes over what is for the accounts")
 	case m.Queue == 0:
 		p.add("queue", OK, "the queue is empty ("+m.Name+")", "")
 	}
