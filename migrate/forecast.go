@@ -12,8 +12,8 @@ type Forecast struct {
 	Pending Amount `json:"pending"`
 	// Known says whether an earlier pass tells how fast it goes.
 	Known bool `json:"known"`
-	// Downtime is from the beginning of the last pass to the end of its
-	// verification, without logins.
+	// Downtime is from the beginning of the last pass to the end of the logins
+	// after it. What the old server's queue takes to drain comes on top.
 	Downtime time.Duration `json:"downtime_ns"`
 }
 
@@ -39,7 +39,7 @@ func (m *Migration) Forecast(ctx context.Context) (Forecast, error) {
 	}
 	f.Known = true
 	last := passes[len(passes)-1]
-	rest := last.seconds(Placing) + last.seconds(Verifying)
+	rest := last.seconds(Placing) + last.seconds(Verifying) + last.seconds(LoggingIn)
 	for i := len(passes) - 1; i >= 0; i-- {
 		if copied := passes[i].Copied.cost(); copied > 0 && passes[i].seconds(Copying) > 0 {
 			rest += passes[i].seconds(Copying) * float64(f.Pending.cost()) / float64(copied)
@@ -48,6 +48,18 @@ func (m *Migration) Forecast(ctx context.Context) (Forecast, error) {
 	}
 	f.Downtime += time.Duration(rest * float64(time.Second))
 	return f, nil
+}
+
+// Ending is how long a pass like this one takes without what it copied: the least
+// that the last one takes.
+func (r *Report) Ending() time.Duration {
+	var all float64
+	for _, t := range r.Phases {
+		if t.Phase != Copying {
+			all += t.Seconds
+		}
+	}
+	return time.Duration(all * float64(time.Second))
 }
 
 func amountOf(files []item) Amount {

@@ -35,7 +35,7 @@ const (
 
 // Login logs in to every account that the pass of the report has brought, and
 // compares what the server says of its folders with what their files say. What
-// differs is added to the report; an error is only ctx's.
+// differs is added to the report; an error is ctx's, or one of writing the state.
 func (m *Migration) Login(ctx context.Context, report *Report, logins Logins) error {
 	meter := newMeter(m.Progress, m.now)
 	meter.begin(LoggingIn, len(report.Mailboxes), Amount{})
@@ -54,7 +54,11 @@ func (m *Migration) Login(ctx context.Context, report *Report, logins Logins) er
 	meter.end()
 	report.Phases = append(report.Phases, meter.phases()...)
 	report.Ended = m.Now().UTC()
-	return err
+	if err != nil {
+		return err
+	}
+	m.state.took(m.From.Target(), report.Began, report.Phases) // for a forecast
+	return m.state.write(m.work, m.Now())
 }
 
 func (r *Result) login(ctx context.Context, logins Logins) {

@@ -86,3 +86,10 @@ func (s *state) note(target string, r passRecord) {
 	passes := append(s.Passes[target], r)
 	s.Passes[target] = passes[max(0, len(passes)-maxPasses):]
 }
+
+// took says how long the latest pass took in the end, if that is when it began.
+func (s *state) took(target string, began time.Time, phases []Took) {
+	if passes := s.Passes[target]; len(passes) > 0 && passes[len(passes)-1].Began.Equal(began) {
+		passes[len(passes)-1].Phases = phases
+	}
+}
