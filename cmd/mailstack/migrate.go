@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -27,8 +28,11 @@ compared with the original.
 
 --rsync-from takes a server with Dovecot and Maildir that you can ssh into, with
 its accounts, passwords, aliases, quotas and Sieve scripts; mail programs notice
-nothing. Begin with --dry-run, which changes nothing anywhere. --final runs your
---freeze-command there first.
+nothing. Begin with --dry-run, which changes nothing anywhere. --final first runs
+your --freeze-command there, or asks you to stop the old server. Where its Postfix
+goes on, its queue has --queue-wait to get empty; where it is stopped, what waits
+there for the accounts is delivered here once they are open, and nothing is removed
+there: its Postfix, started again, would deliver it there too.
 
 --imap-from takes every server that people can log in to. --users names a CSV
 file, for your eyes only (chmod 600), with a line for each mailbox:
@@ -50,6 +54,9 @@ func newMigrateCmd(a *app) *cobra.Command {
 				return usageError(err)
 			}
 			if f.rsync.from != "" {
+				if f.final && f.rsync.freeze == "" && !a.terminal() {
+					return usageError(errors.New(`--final without a terminal to ask at needs --freeze-command, which stops the old server ("true" if it is stopped already)`))
+				}
 				return a.migrateRsync(cmd.Context(), f)
 			}
 			return a.migrateIMAP(cmd.Context(), f)
@@ -86,7 +93,9 @@ func (f *rsyncFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&f.bandwidth, "bwlimit", "", "most bytes a second, as a `SIZE` (5MiB)")
 	flags.BoolVar(&f.full, "verify-full", false, "compare every message octet by octet, not only a sample")
 	flags.BoolVar(&f.allowWeak, "allow-weak-hashes", false, "take hashes like MD5 along; the first login replaces them")
-	flags.StringVar(&f.freeze, "freeze-command", "", "`COMMAND` for the old server's shell that ends its use, before the last copy")
+	flags.StringVar(&f.freeze, "freeze-command", "", "`COMMAND` for the old server's shell that ends its use, before the last copy (default: asks you to)")
+	flags.DurationVar(&f.queueWait, "queue-wait", 5*time.Minute, "how long the old server's Postfix may take to deliver its queue, before the last copy")
+	flags.BoolVar(&f.leaveQueue, "leave-queue", false, "do not look at the old server's queue: what waits in it stays there")
 }
 
 // check reports everything that is wrong with the flags, and reads the values
@@ -112,8 +121,8 @@ func (f *migrateFlags) check() error {
 	if f.rsync.freeze != "" && !f.final {
 		errs = append(errs, errors.New("--freeze-command is for the last copy: add --final"))
 	}
-	if f.final && f.rsync.from != "" && f.rsync.freeze == "" {
-		errs = append(errs, errors.New(`--final needs --freeze-command, which ends the use of the old server ("true" if it is stopped already)`))
+	if f.rsync.queueWait < 0 {
+		errs = append(errs, fmt.Errorf("--queue-wait %v: less than no time", f.rsync.queueWait))
 	}
 	if f.rsync.bandwidth != "" {
 		bytes, err := config.ParseSize(f.rsync.bandwidth)

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"sync"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
@@ -75,14 +76,22 @@ func bytesBar(w io.Writer) *progressbar.ProgressBar {
 }
 
 // moveBar shows how far a pass is: a bar in a terminal, a line for each phase
-// that ends elsewhere.
+// that ends elsewhere. From the freeze on it shows how long the old server has
+// been out of use, too.
 type moveBar struct {
-	w   io.Writer
-	bar *progressbar.ProgressBar // nil: no terminal
+	w    io.Writer
+	bar  *progressbar.ProgressBar // nil: no terminal
+	stop chan struct{}
+	done sync.WaitGroup
+
+	mu    sync.Mutex
+	since time.Time // of the freeze; the zero time: there was none
+	last  string    // what is under way
+	ended bool
 }
 
 func newMoveBar(w io.Writer) *moveBar {
-	b := &moveBar{w: w}
+	b := &moveBar{w: w, stop: make(chan struct{})}
 	if colour(w) {
 		b.bar = bytesBar(w)
 	}
@@ -95,20 +104,81 @@ var phaseWords = map[migrate.Phase]string{
 	migrate.Verifying: "compare both sides", migrate.LoggingIn: "log in",
 }
 
+// frozen says that the old server is out of use.
+func (b *moveBar) frozen(since time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.since = since
+	if b.bar != nil {
+		b.done.Go(b.tick)
+	}
+}
+
+// clear makes room for other lines until the next phase.
+func (b *moveBar) clear() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.last = ""
+	if b.bar != nil {
+		_ = b.bar.Clear()
+	}
+}
+
+// tick shows that time passes where nothing else does.
+func (b *moveBar) tick() {
+	t := time.NewTicker(time.Second)
+	defer t.Stop()
+	for {
+		select {
+		case <-b.stop:
+			return
+		case <-t.C:
+			b.mu.Lock()
+			if b.last != "" {
+				b.describe()
+			}
+			b.mu.Unlock()
+		}
+	}
+}
+
+func (b *moveBar) describe() { b.bar.Describe(b.last + b.outOfUse()) }
+
+// outOfUse is "" before the freeze.
+func (b *moveBar) outOfUse() string {
+	if b.since.IsZero() {
+		return ""
+	}
+	return fmt.Sprintf(" (out of use for %s)", duration(time.Since(b.since)))
+}
+
 // Report implements migrate.Reporter.
 func (b *moveBar) Report(e migrate.Event) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	if b.bar == nil {
 		if e.Ended {
-			fmt.Fprintf(b.w, "✓ %s: %d mailboxes, %d messages, %s  %s\n", phaseWords[e.Phase], e.Mailboxes, e.Done.Messages, bytesText(e.Done.Bytes), seconds(e.Elapsed))
+			fmt.Fprintf(b.w, "✓ %s: %d mailboxes, %d messages, %s  %s%s\n", phaseWords[e.Phase], e.Mailboxes, e.Done.Messages,
+				bytesText(e.Done.Bytes), seconds(e.Elapsed), b.outOfUse())
 		}
 		return
 	}
-	b.bar.Describe(fmt.Sprintf("%s: %d of %d mailboxes, %d of %d messages", phaseWords[e.Phase], e.Mailboxes, e.TotalMailboxes, e.Done.Messages, e.Total.Messages))
+	b.last = fmt.Sprintf("%s: %d of %d mailboxes, %d of %d messages", phaseWords[e.Phase], e.Mailboxes, e.TotalMailboxes, e.Done.Messages, e.Total.Messages)
+	b.describe()
 	b.bar.ChangeMax64(max(e.Total.Bytes, 1))
 	_ = b.bar.Set64(min(e.Done.Bytes, e.Total.Bytes))
 }
 
 func (b *moveBar) end() {
+	b.mu.Lock()
+	ended := b.ended
+	b.ended = true
+	b.mu.Unlock()
+	if ended {
+		return
+	}
+	close(b.stop)
+	b.done.Wait()
 	if b.bar != nil {
 		_ = b.bar.Finish()
 	}

@@ -32,6 +32,10 @@ type rsyncFlags struct {
 	full      bool
 	freeze    string
 	allowWeak bool
+	// queueWait is how long the old server's queue may take to empty; leaveQueue:
+	// nobody looks at it.
+	queueWait  time.Duration
+	leaveQueue bool
 }
 
 // oldHost is a host to move from, and what was found there.
@@ -56,6 +60,10 @@ type rsyncMigration struct {
 	mover *mover
 	// moving are the accounts that this run moves, of those found.
 	moving []accounts.Address
+	// queue is that of the old server's Postfix; nil where nobody looks at it.
+	queue *source.MailQueue
+	// cutOver is nil before the last copy.
+	cutOver *cutOver
 }
 
 func (a *app) migrateRsync(ctx context.Context, f migrateFlags) (err error) {
@@ -85,6 +93,9 @@ func (a *app) migrateRsync(ctx context.Context, f migrateFlags) (err error) {
 		return a.printMapping(f, old)
 	}
 	m := &rsyncMigration{app: a, flags: f, old: old}
+	if !f.rsync.leaveQueue {
+		m.queue = source.FindQueue(host, old.facts)
+	}
 	mover, done, err := a.newMover(ctx)
 	if err != nil {
 		return err
@@ -163,11 +174,16 @@ func (m *rsyncMigration) run(ctx context.Context, cfg *config.Config) error {
 	if err := m.aliases(ctx); err != nil {
 		return err
 	}
+	logins, err := m.logins(ctx)
+	if err != nil {
+		return err
+	}
 	id, err := stack.ReadIdentity(layout(cfg), nil, time.Now())
 	if err != nil {
 		return err
 	}
 	bar := newMoveBar(m.Stderr)
+	defer bar.end()
 	migration, err := migrate.Open(migrate.Options{
 		From: migrate.Over(m.old.host), To: destination(cfg, id.ID), Accounts: m.selected(),
 		Workers: m.flags.jobs, KBytesPerSecond: m.flags.rsync.kbytes, MaxDelete: m.flags.maxDelete,
@@ -177,14 +193,21 @@ func (m *rsyncMigration) run(ctx context.Context, cfg *config.Config) error {
 		return err
 	}
 	defer migration.Close()
+	if len(m.moving) == 0 {
+		return m.carryLate(ctx, migration)
+	}
+	err = m.passAndConclude(ctx, migration, logins, bar)
+	if err != nil {
+		m.whatNow()
+	}
+	return err
+}
+
+func (m *rsyncMigration) passAndConclude(ctx context.Context, migration *migrate.Migration, logins migrate.Logins, bar *moveBar) error {
 	if m.flags.final {
-		if err := m.freeze(ctx, migration); err != nil {
+		if err := m.freeze(ctx, migration, bar); err != nil {
 			return err
 		}
-	}
-	logins, err := m.logins(ctx)
-	if err != nil {
-		return err
 	}
 	report, err := migration.Pass(ctx, m.flags.final)
 	if err == nil {
@@ -265,9 +288,6 @@ func (m *rsyncMigration) hold(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if len(moving) == 0 {
-		return errors.New("move mailboxes: all of them are in use here already; nothing was done")
-	}
 	m.moving = moving
 	for _, address := range reset {
 		fmt.Fprintf(m.Stderr, "account %s needs a new password, as its hash there is one that Dovecot does not verify: mailstack account passwd %s\n", address, address)
@@ -286,25 +306,6 @@ func (m *rsyncMigration) selected() []migrate.Account {
 	return list
 }
 
-// freeze ends the use of the old server, by the user's own command.
-func (m *rsyncMigration) freeze(ctx context.Context, migration *migrate.Migration) error {
-	forecast, err := migration.Forecast(ctx)
-	if err != nil {
-		return err
-	}
-	if forecast.Known {
-		fmt.Fprintf(m.Stderr, "the last copy will take about %s (%s in %d messages to copy)\n",
-			forecast.Downtime.Round(time.Second), bytesText(forecast.Pending.Bytes), forecast.Pending.Messages)
-	}
-	if m.flags.rsync.freeze != "" {
-		fmt.Fprintf(m.Stderr, "on %s: %s\n", m.flags.rsync.from, m.flags.rsync.freeze)
-		if _, err := m.old.host.Script(ctx, m.flags.rsync.freeze).Output(); err != nil {
-			return fmt.Errorf("freeze the old server with --freeze-command: %w", err)
-		}
-	}
-	return nil
-}
-
 // conclude opens what is whole after the last copy, and says how it ended.
 func (m *rsyncMigration) conclude(ctx context.Context, migration *migrate.Migration, report *migrate.Report) error {
 	var opened []accounts.Address
@@ -315,27 +316,52 @@ func (m *rsyncMigration) conclude(ctx context.Context, migration *migrate.Migrat
 			names = append(names, r.Address)
 		}
 	}
-	if err := m.mover.end(ctx, opened); err != nil {
-		return err
-	}
-	if len(names) > 0 {
-		if err := migration.Finish(names); err != nil {
+	var queueErr error
+	if m.flags.final {
+		if err := m.open(ctx, migration, opened, names); err != nil {
 			return err
 		}
+		m.cutOver.whole = report.OK()
+		m.cutOver.Queue, queueErr = m.carryQueue(ctx, migration, opened)
 	}
 	if err := m.printReport(report); err != nil {
 		return err
 	}
 	if !report.OK() {
-		return hinted(errors.New("not every mailbox is whole, see above"), "nothing is lost, and running the same command again goes on where it ended")
+		return errors.Join(hinted(errors.New("not every mailbox is whole, see above"),
+			"nothing is lost, and running the same command again goes on where it ended"), queueErr)
+	}
+	if queueErr != nil {
+		return queueErr
 	}
 	if !m.flags.final {
-		fmt.Fprintln(m.Stderr, "The mail is copied. The accounts still wait: mail for them is deferred, and nobody can log in.\n"+
-			"Repeat this at any time. To move: run the same command with --final, and --freeze-command with what stops\n"+
-			"the old server (\"systemctl stop postfix dovecot\"); then point the MX record and the mail programs here.")
+		m.tellNext(report)
 		return nil
 	}
 	return m.migrateProbe(ctx)
+}
+
+// open opens accounts to their owners.
+func (m *rsyncMigration) open(ctx context.Context, migration *migrate.Migration, opened []accounts.Address, names []string) error {
+	defer m.cutOver.opened()
+	if len(names) == 0 {
+		return nil
+	}
+	if err := migration.Opening(names); err != nil {
+		return err
+	}
+	if err := m.mover.end(ctx, opened); err != nil {
+		return err
+	}
+	return migration.Finish(names)
+}
+
+func (m *rsyncMigration) tellNext(report *migrate.Report) {
+	fmt.Fprintf(m.Stderr, "The mail is copied. The accounts still wait: mail for them is deferred, and nobody can log in.\n"+
+		"Repeat this at any time. To move: run the same command with --final, and --freeze-command with what stops\n"+
+		"the old server (%q): it will be out of use for about %s, and as long as\n"+
+		"what arrives until then takes. Then point the MX record and the mail programs here.\n",
+		stopAdvice(m.old.facts), duration(report.Ending()))
 }
 
 func (m *rsyncMigration) addressOf(r migrate.Result) accounts.Address {

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"mailstack/migrate"
 	"mailstack/migrate/source"
@@ -76,6 +77,7 @@ type movedReport struct {
 	Schema int  `json:"schema"`
 	OK     bool `json:"ok"`
 	*migrate.Report
+	CutOver *cutOver `json:"cut_over,omitempty"`
 }
 
 // printReport shows what a pass did and found.
@@ -84,7 +86,7 @@ func (m *rsyncMigration) printReport(r *migrate.Report) error {
 		return nil
 	}
 	if m.flags.format == "json" {
-		return m.printJSON(movedReport{1, r.OK(), r})
+		return m.printJSON(movedReport{1, r.OK(), r, m.cutOver})
 	}
 	rows := [][]string{{"MAILBOX", "FOLDERS", "MESSAGES", "SIZE", "RESULT"}}
 	for _, b := range r.Mailboxes {
@@ -108,7 +110,23 @@ func (m *rsyncMigration) printReport(r *migrate.Report) error {
 	}
 	fmt.Fprintf(m.Stdout, "copied %s in %d messages; %d changed their flags, %d are gone; %s\n",
 		bytesText(r.Copied.Bytes), r.Copied.Messages, r.Renamed, r.Removed, seconds(r.Ended.Sub(r.Began)))
+	m.printCutOver()
 	return nil
+}
+
+// printCutOver shows how long nobody could use the mail, and what became of the
+// old server's queue.
+func (m *rsyncMigration) printCutOver() {
+	if m.cutOver == nil || m.cutOver.Downtime == 0 {
+		return
+	}
+	forecast := ""
+	if m.cutOver.Forecast > 0 {
+		forecast = fmt.Sprintf("; the forecast was %s", duration(time.Duration(m.cutOver.Forecast*float64(time.Second))))
+	}
+	fmt.Fprintf(m.Stdout, "out of use for %s, from the freeze until the accounts were opened%s\n",
+		duration(time.Duration(m.cutOver.Downtime*float64(time.Second))), forecast)
+	printCarried(m.Stdout, m.cutOver.Queue)
 }
 
 func verdictOf(r migrate.Result) string {
