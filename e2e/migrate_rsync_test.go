@@ -22,8 +22,7 @@ func TestMigrateByRsync(t *testing.T) {
 		"docker-mailserver": {Kind: oldhost.DockerMailserver},
 	} {
 		t.Run(name, func(t *testing.T) {
-			opts.Spool = oldhost.Small()
-			opts.Spool.Hostile = false // what our own server cannot serve either is a difference
+			opts.Spool = moveSpool()
 			testMigrateByRsync(t, opts)
 		})
 	}
@@ -32,10 +31,7 @@ func TestMigrateByRsync(t *testing.T) {
 func testMigrateByRsync(t *testing.T, opts oldhost.Options) {
 	old, s := oldHost(t, opts), newStack(t, "")
 	s.up(t, "--no-probe")
-	args := []string{"migrate", "--rsync-from", old.SSH.Alias, "--ssh-config", old.SSH.Config, "--jobs", "2"}
-	if opts.Sudo {
-		args = append(args, "--sudo")
-	}
+	args := moveFrom(old)
 	before := s.mustRun(t, "account", "list")
 	dry := s.mustRun(t, append(args, "--dry-run")...)
 	for _, a := range old.Accounts {
@@ -77,11 +73,7 @@ func testMigrateByRsync(t *testing.T, opts oldhost.Options) {
 	if err := json.Unmarshal([]byte(r.stdout), &report); err != nil || !report.OK || len(report.Mailboxes) != len(old.Accounts) {
 		t.Errorf("the report (%v): %.2000s", err, r.stdout)
 	}
-	for _, a := range old.Accounts {
-		if folders, known := want[a.Address]; known {
-			s.expectFolders(t, a, folders)
-		}
-	}
+	s.expectMoved(t, old, want)
 	exact := old.Account("exact@example.org")
 	d, err := s.pop3Login(t, exact.Address, exact.Password)
 	if err != nil {
@@ -89,6 +81,36 @@ func testMigrateByRsync(t *testing.T, opts oldhost.Options) {
 	}
 	d.expect(t, "STAT", "+OK 488 15003687")
 	s.waitMail(t, bob.Address, bob.Password, "INBOX", s.deliver(t, stranger, bob.Address))
+}
+
+// moveFrom is the command line that moves from an old host.
+func moveFrom(old *oldhost.Host) []string {
+	args := []string{"migrate", "--rsync-from", old.SSH.Alias, "--ssh-config", old.SSH.Config, "--jobs", "2"}
+	if old.Sudo {
+		args = append(args, "--sudo")
+	}
+	return args
+}
+
+// moveSpool is what mailboxes hold whose owner has done no harm: what our own
+// server cannot serve either would be a difference.
+func moveSpool() oldhost.Spool {
+	s := oldhost.Small()
+	s.Hostile = false
+	return s
+}
+
+// stopOld stops an old host, whether it runs or not.
+const stopOld = "service postfix stop; service dovecot stop"
+
+// expectMoved compares what everybody finds here with what the old host said.
+func (s *Stack) expectMoved(t *testing.T, old *oldhost.Host, want map[string][]oldhost.Folder) {
+	t.Helper()
+	for _, a := range old.Accounts {
+		if folders, known := want[a.Address]; known {
+			s.expectFolders(t, a, folders)
+		}
+	}
 }
 
 // expectFolders compares what an account sees here with what the old host said.

@@ -157,12 +157,39 @@ func TestMbsync(t *testing.T) {
 	}
 	subject := s.deliver(t, "somebody@elsewhere.example", user)
 	s.waitMail(t, user, password, "INBOX", subject)
+	c := newMbsync(t, user, password)
+	c.write(t, s.hostname(), s.port("imaps"), s.caFile(t))
+	s.hosted(t, "", "mbsync", "-c", c.file, "-a")
+	store := c.store
+	waitUntil(t, 10*time.Second, "four messages and the special-use folders", func() (bool, string) {
+		letters, _ := filepath.Glob(store + "INBOX/*/*:*")
+		fresh, _ := filepath.Glob(store + "INBOX/new/*")
+		_, err := os.Stat(store + "Sent/cur")
+		return len(letters)+len(fresh) >= 4 && err == nil, fmt.Sprint(len(letters), len(fresh), err)
+	})
+}
+
+// mbsync is a mail program that keeps mailboxes in a directory of its own, with
+// what it knows of the server.
+type mbsync struct {
+	user, password string
+	file           string // its configuration
+	store          string // ends in /
+}
+
+func newMbsync(t *testing.T, user, password string) mbsync {
+	t.Helper()
 	dir := t.TempDir()
-	store := filepath.Join(dir, "mail") + "/"
-	if err := os.Mkdir(store, 0o700); err != nil {
+	c := mbsync{user, password, filepath.Join(dir, "mbsyncrc"), filepath.Join(dir, "mail") + "/"}
+	if err := os.Mkdir(c.store, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	file := filepath.Join(dir, "mbsyncrc")
+	return c
+}
+
+// write says which server it is to use.
+func (c mbsync) write(t *testing.T, host string, port int, ca string) {
+	t.Helper()
 	config := fmt.Sprintf(`IMAPAccount stack
 Host %s
 Port %d
@@ -186,17 +213,10 @@ Near :near:
 Patterns *
 Create Near
 SyncState *
-`, s.hostname(), s.port("imaps"), user, password, s.caFile(t), store, store)
-	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+`, host, port, c.user, c.password, ca, c.store, c.store)
+	if err := os.WriteFile(c.file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s.hosted(t, "", "mbsync", "-c", file, "-a")
-	waitUntil(t, 10*time.Second, "four messages and the special-use folders", func() (bool, string) {
-		letters, _ := filepath.Glob(store + "INBOX/*/*:*")
-		fresh, _ := filepath.Glob(store + "INBOX/new/*")
-		_, err := os.Stat(store + "Sent/cur")
-		return len(letters)+len(fresh) >= 4 && err == nil, fmt.Sprint(len(letters), len(fresh), err)
-	})
 }
 
 func TestSieveConnect(t *testing.T) {
