@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,16 +15,19 @@ import (
 // background is mailstack under way.
 type background struct {
 	cmd    *exec.Cmd
+	stdout bytes.Buffer // to be read when it is done
 	stderr *lineBuffer
 	done   chan struct{}
 }
 
-// start begins a mailstack command; what it prints is watched line by line.
+// start begins a mailstack command; what it prints is watched line by line. What it
+// leaves of ssh when it is killed is in the stack's directory.
 func (s *Stack) start(t *testing.T, onLine func(line string), args ...string) *background {
 	t.Helper()
 	b := &background{stderr: &lineBuffer{onLine: onLine}, done: make(chan struct{})}
 	b.cmd = exec.Command(os.Getenv(binaryVar), append(args, "--config", s.config())...)
-	b.cmd.Stderr = b.stderr
+	b.cmd.Stdout, b.cmd.Stderr = &b.stdout, b.stderr
+	b.cmd.Env = append(os.Environ(), "XDG_RUNTIME_DIR="+s.dir)
 	if err := b.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
