@@ -139,7 +139,7 @@ func killRsync(t *testing.T, _ *oldhost.Host, b *background) {
 	t.Helper()
 	waitUntil(t, 20*time.Second, "an rsync to kill", func() (bool, string) {
 		hit := 0
-		for _, pid := range children(t, b.cmd.Process.Pid, "rsync") {
+		for _, pid := range copying(t, b.cmd.Process.Pid) {
 			if syscall.Kill(pid, syscall.SIGKILL) == nil {
 				hit++
 			}
@@ -156,30 +156,26 @@ func killRsync(t *testing.T, _ *oldhost.Host, b *background) {
 	}
 }
 
-// children are the processes of a name that a process has started.
-func children(t *testing.T, parent int, name string) (pids []int) {
+// copying are the rsync that a program has started to copy something.
+func copying(t *testing.T, parent int) (pids []int) {
 	t.Helper()
 	all, err := filepath.Glob("/proc/[0-9]*/stat")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, file := range all {
-		stat, err := os.ReadFile(file)
-		if err != nil {
-			continue // it has ended
-		}
+		stat, _ := os.ReadFile(file) // it may have ended
 		// PID (NAME) STATE PPID, proc(5)
 		head, tail, _ := strings.Cut(string(stat), ") ")
 		fields := strings.Fields(tail)
-		if _, comm, _ := strings.Cut(head, " ("); comm != name || len(fields) < 2 || fields[1] != strconv.Itoa(parent) {
+		pid, name, _ := strings.Cut(head, " (")
+		if name != "rsync" || len(fields) < 2 || fields[1] != strconv.Itoa(parent) {
 			continue
 		}
-		pid, _, _ := strings.Cut(head, " ")
-		number, err := strconv.Atoi(pid)
-		if err != nil {
-			t.Fatal(err)
+		line, _ := os.ReadFile(filepath.Join(filepath.Dir(file), "cmdline"))
+		if number, err := strconv.Atoi(pid); err == nil && strings.Contains(string(line), "--out-format") {
+			pids = append(pids, number)
 		}
-		pids = append(pids, number)
 	}
 	return pids
 }
