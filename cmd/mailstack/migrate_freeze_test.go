@@ -3,13 +3,16 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"os"
 	"strings"
 	"testing"
 	"time"
 
+	"mailstack/accounts"
 	"mailstack/migrate"
+	"mailstack/migrate/remote"
 	"mailstack/migrate/source"
 )
 
@@ -102,5 +105,68 @@ func TestQueueLine(t *testing.T) {
 	want := "the queue of the old server holds 2 messages for the accounts, 1 for others\nthe queue of the old server holds 0 messages for the accounts, 1 for others\n"
 	if out.String() != want {
 		t.Errorf("printed %q, want %q", out.String(), want)
+	}
+}
+
+// lookedAt is a queue that is another one each time it is looked at, and stays the
+// last one.
+type lookedAt struct {
+	queues []migrate.Queue
+	err    error
+	looks  int
+}
+
+func (l *lookedAt) List(context.Context) (migrate.Queue, error) {
+	l.looks++
+	if l.err != nil {
+		return migrate.Queue{}, l.err
+	}
+	return l.queues[min(l.looks, len(l.queues))-1], nil
+}
+
+func (l *lookedAt) Content(context.Context, migrate.Queued) (io.ReadCloser, error) { panic("not read") }
+
+// TestWaitForQueue: the last copy begins when nothing that waits there for the
+// accounts can be delivered there any more.
+func TestWaitForQueue(t *testing.T) {
+	bob, err := accounts.ParseAccount("bob@example.org")
+	if err != nil {
+		t.Fatal(err)
+	}
+	queue := func(running bool, recipients ...string) migrate.Queue {
+		q := migrate.Queue{Running: running}
+		for _, r := range recipients {
+			q.Messages = append(q.Messages, migrate.Queued{ID: "AAAAA1", Recipients: []string{r}})
+		}
+		return q
+	}
+	for _, test := range []struct {
+		name  string
+		queue *lookedAt
+		wait  time.Duration
+		looks int
+		err   string
+		says  string
+	}{
+		{"for others only", &lookedAt{queues: []migrate.Queue{queue(true, "x@elsewhere.example")}}, time.Minute, 1, "", "0 messages for the accounts, 1 for others"},
+		{"empties", &lookedAt{queues: []migrate.Queue{queue(true, "Bob+x@example.org"), queue(true)}}, time.Minute, 2, "", "1 message for the accounts, 0 for others"},
+		{"stopped", &lookedAt{queues: []migrate.Queue{queue(false, "bob@example.org")}}, time.Minute, 1, "", "carried over when the accounts are open"},
+		{"stays", &lookedAt{queues: []migrate.Queue{queue(true, "bob@example.org", "bob@example.org")}}, 0, 1, "still holds 2 messages for the accounts being moved", ""},
+		{"unread", &lookedAt{err: &remote.ExitError{Name: "script", Status: 69, Said: "fatal: no"}}, time.Minute, 1, "fatal: no", ""},
+	} {
+		m, said := asking(nil, source.Facts{MTA: source.MTA{Name: "Postfix 3.7.11", Delimiter: "+"}})
+		m.queue, m.moving, m.cutOver, m.flags.rsync.queueWait = test.queue, []accounts.Address{bob}, &cutOver{began: time.Now()}, test.wait
+		err := m.waitForQueue(t.Context())
+		var advised interface{ Hint() string }
+		if test.err == "" && err != nil || test.err != "" && (err == nil || !strings.Contains(err.Error(), test.err) || !errors.As(err, &advised)) {
+			t.Errorf("%s: %v", test.name, err)
+		}
+		if test.queue.looks != test.looks || !strings.Contains(said.String(), test.says) {
+			t.Errorf("%s: %d looks, want %d; it says %q", test.name, test.queue.looks, test.looks, said)
+		}
+	}
+	m, said := asking(nil, source.Facts{MTA: source.MTA{Name: "Exim"}})
+	if err := m.waitForQueue(t.Context()); err != nil || !strings.Contains(said.String(), "the queue of Exim is not looked at") {
+		t.Errorf("Exim: %v; it says %q", err, said)
 	}
 }

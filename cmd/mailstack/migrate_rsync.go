@@ -61,7 +61,7 @@ type rsyncMigration struct {
 	// moving are the accounts that this run moves, of those found.
 	moving []accounts.Address
 	// queue is that of the old server's Postfix; nil where nobody looks at it.
-	queue *source.MailQueue
+	queue migrate.MailQueue
 	// cutOver is nil before the last copy.
 	cutOver *cutOver
 }
@@ -93,8 +93,8 @@ func (a *app) migrateRsync(ctx context.Context, f migrateFlags) (err error) {
 		return a.printMapping(f, old)
 	}
 	m := &rsyncMigration{app: a, flags: f, old: old}
-	if !f.rsync.leaveQueue {
-		m.queue = source.FindQueue(host, old.facts)
+	if queue := source.FindQueue(host, old.facts); queue != nil && !f.rsync.leaveQueue {
+		m.queue = queue
 	}
 	mover, done, err := a.newMover(ctx)
 	if err != nil {

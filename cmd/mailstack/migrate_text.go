@@ -124,8 +124,12 @@ func (m *rsyncMigration) printCutOver() {
 	if m.cutOver.Forecast > 0 {
 		forecast = fmt.Sprintf("; the forecast was %s", duration(time.Duration(m.cutOver.Forecast*float64(time.Second))))
 	}
-	fmt.Fprintf(m.Stdout, "out of use for %s, from the freeze until the accounts were opened%s\n",
-		duration(time.Duration(m.cutOver.Downtime*float64(time.Second))), forecast)
+	until := "until the accounts were opened"
+	if !m.cutOver.whole {
+		until = "and not all accounts could be opened"
+	}
+	fmt.Fprintf(m.Stdout, "out of use for %s since the freeze, %s%s\n",
+		duration(time.Duration(m.cutOver.Downtime*float64(time.Second))), until, forecast)
 	printCarried(m.Stdout, m.cutOver.Queue)
 }
 
