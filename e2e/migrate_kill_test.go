@@ -34,6 +34,7 @@ func TestMigrateSurvivesKills(t *testing.T) {
 		// A dead network is noticed in seconds.
 		"--ssh-option", "ServerAliveInterval=1", "--ssh-option", "ServerAliveCountMax=2", "--ssh-option", "ConnectTimeout=3")
 	const listed, placed = "✓ list mailboxes there", "✓ put into the mail store"
+	phase := "accounts"
 	for i, k := range []killed{
 		{"accounts", "", 2 * time.Second, killProgram},
 		{"accounts", "", 2 * time.Second, killSSHD},
@@ -44,6 +45,10 @@ func TestMigrateSurvivesKills(t *testing.T) {
 		{"comparison", placed, 300 * time.Millisecond, cutNetwork},
 		{"comparison", placed, 300 * time.Millisecond, killProgram},
 	} {
+		if k.phase != phase {
+			s.mustRun(t, args...)
+		}
+		phase = k.phase
 		s.interrupt(t, old, i, k, random, args)
 	}
 	s.mustRun(t, args...)
