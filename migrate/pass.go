@@ -290,7 +290,16 @@ func (m *Migration) place(ctx context.Context, meter *meter) error {
 		return err
 	}
 	// Once for all: a power cut after this loses nothing.
-	return m.store.fail("write to disk", "", unix.Syncfs(m.store.fd()))
+	if err := unix.Syncfs(m.store.fd()); err != nil {
+		return m.store.fail("write to disk", "", err)
+	}
+	target := m.From.Target()
+	for _, b := range m.boxes {
+		if b.problem == nil && !slices.Contains(m.state.Placed[target], b.Address) {
+			m.state.Placed[target] = append(m.state.Placed[target], b.Address)
+		}
+	}
+	return m.state.write(m.work, m.Now())
 }
 
 func (m *Migration) placer(mirror *tree) *placer {
@@ -302,7 +311,8 @@ func (m *Migration) placer(mirror *tree) *placer {
 
 // Finish ends the migration of accounts, after their last pass has been verified:
 // their mail is no copy any more, and no later pass will touch it. What was
-// copied besides goes when no account is left.
+// copied besides goes when no account is left, of this run or of an earlier one
+// that moved others: theirs would have to be copied once more.
 func (m *Migration) Finish(addresses []string) error {
 	var errs []error
 	for _, b := range m.boxes {
@@ -313,8 +323,13 @@ func (m *Migration) Finish(addresses []string) error {
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("end the migration: %w", err)
 	}
-	if len(addresses) < len(m.boxes) {
+	target := m.From.Target()
+	m.state.Placed[target] = slices.DeleteFunc(m.state.Placed[target], func(a string) bool { return slices.Contains(addresses, a) })
+	if err := m.state.write(m.work, m.Now()); err != nil {
+		return err
+	}
+	if len(addresses) < len(m.boxes) || len(m.state.Placed[target]) > 0 {
 		return nil
 	}
-	return m.work.removeAll("from-" + url.PathEscape(m.From.Target()))
+	return m.work.removeAll("from-" + url.PathEscape(target))
 }

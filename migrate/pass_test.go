@@ -253,6 +253,29 @@ func TestFinish(t *testing.T) {
 	}
 }
 
+// TestFinishSome: accounts that move another day are not copied again.
+func TestFinishSome(t *testing.T) {
+	w := newWorld(t)
+	w.box("alice@example.org", Store{}).fill()
+	w.box("bob@example.org", Store{}).fill()
+	w.mustPass(false)
+	all := w.accounts
+	for i := range all {
+		w.accounts = all[i : i+1]
+		if r := w.mustPass(true); r.Copied.Messages != 0 {
+			t.Errorf("the last copy of %s copied %d messages again", all[i].Address, r.Copied.Messages)
+		}
+		m := w.open()
+		if err := m.Finish([]string{all[i].Address}); err != nil {
+			t.Fatal(err)
+		}
+		m.Close()
+	}
+	if left := files(t, w.volume+"/migrate"); len(left) != 1 {
+		t.Errorf("left in migrate: %v", left)
+	}
+}
+
 // TestOneAtATime: two migrations into one volume would undo each other's work.
 func TestOneAtATime(t *testing.T) {
 	w := newWorld(t)

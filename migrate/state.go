@@ -17,6 +17,8 @@ type state struct {
 	Began time.Time `json:"began"`
 	// Passes are by the old server, the latest last.
 	Passes map[string][]passRecord `json:"passes"`
+	// Placed are the accounts with a copy here whose migration has not ended.
+	Placed map[string][]string `json:"placed,omitempty"`
 	// Opened are the accounts whose move has ended, and Carried what was delivered
 	// from the queue of the old server, both by that.
 	Opened  map[string][]string `json:"opened,omitempty"`
@@ -54,7 +56,10 @@ const (
 )
 
 func newState(id string, began time.Time) *state {
-	return &state{ID: id, Began: began, Passes: map[string][]passRecord{}, Opened: map[string][]string{}, Carried: map[string]carried{}}
+	return &state{
+		ID: id, Began: began, Passes: map[string][]passRecord{},
+		Placed: map[string][]string{}, Opened: map[string][]string{}, Carried: map[string]carried{},
+	}
 }
 
 // readState reads the state, or makes a new one.
