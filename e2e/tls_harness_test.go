@@ -43,8 +43,9 @@ func (s *Stack) own() certs.Asked { return certs.Asked{Name: s.hostname()} }
 // again: that one connection saw it is not yet that all do.
 func (s *Stack) servesOn(t *testing.T, keys []string, want string, ask certs.Asked) {
 	t.Helper()
+	end := time.Now().Add(newCertificate) // for all of them together
 	for _, key := range keys {
-		waitUntil(t, newCertificate, "certificate "+want+" on "+key, func() (bool, string) {
+		waitUntil(t, time.Until(end), "certificate "+want+" on "+key, func() (bool, string) {
 			got, err := s.served(t, key, ask)
 			return err == nil && got == want, fmt.Sprint(got, " ", err)
 		})
