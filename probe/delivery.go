@@ -95,7 +95,7 @@ func (d *delivery) send(ctx context.Context, key string) error {
 	// merit that a bounce of the probe's mail goes nowhere.
 	from := ""
 	if d.login {
-		from = d.by.User
+		from = d.by.address()
 		if err := l.authenticate(ctx, d.by.User, d.by.Password); err != nil {
 			return err
 		}
@@ -105,7 +105,7 @@ func (d *delivery) send(ctx context.Context, key string) error {
 		// Nobody: strangers get no signature to try passwords against.
 		signer = &Target{User: d.by.User, Hostname: d.by.Hostname, Password: Secret(rand.Text())}
 	}
-	message := d.marker.message(signer, d.by.User, d.to, d.check, time.Now())
+	message := d.marker.message(signer, d.by.address(), d.to, d.check, time.Now())
 	err = l.tr.step(ctx, "send", func() error {
 		d.ack, err = l.session.(*smtpSession).deliver(from, d.to, message)
 		return err

@@ -49,6 +49,29 @@ func TestDeliveryTouchesNothingElse(t *testing.T) {
 	}
 }
 
+// TestLoginNameThatIsNoAddress: mail is sent from and to the address of the
+// account, whatever it logs in as.
+func TestLoginNameThatIsNoAddress(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.knowAs("joe")
+	w.target.User, w.target.Address = "joe", testUser
+	target := w.start("submissions", "imaps", "pop3s", "smtp")
+	r := Run(t.Context(), target, Options{Timeout: 20 * time.Second, Only: []string{"delivery", "imaps", "refusal.submission", "refusal.smtp"}})
+	if len(r.Checks) < 5 {
+		t.Errorf("%d checks", len(r.Checks))
+	}
+	for _, c := range r.Checks {
+		if c.Status != OK {
+			t.Errorf("%s: %s: %s", c.Name, c.Status, c.Reason)
+		}
+	}
+	target.Address = "joe@elsewhere.test" // not its own
+	if got := check(t, target, "delivery.submission", 10*time.Second); got.Status != Critical {
+		t.Errorf("sent as somebody else: %s", got.Status)
+	}
+}
+
 func TestDeliveryFailures(t *testing.T) {
 	t.Parallel()
 	queue := func(waits QueuedMessage, err error) func(w *world) {
@@ -181,7 +204,7 @@ func TestPOP3SeesNothing(t *testing.T) {
 }
 
 // newWorldLike is a world with an empty mailbox and the same certificate.
-func newWorldLike(w *world) *world { return &world{t: w.t, tls: w.tls} }
+func newWorldLike(w *world) *world { return &world{t: w.t, tls: w.tls, login: w.login} }
 
 func TestMailboxFailuresKeepTheirKind(t *testing.T) {
 	t.Parallel()

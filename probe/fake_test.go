@@ -44,6 +44,7 @@ type world struct {
 	notify   string   // of the last message's recipient (RFC 3461)
 	taken    string   // the last message that SMTP took
 	messages [][]byte // what POP3 shows
+	login    string   // the user's name
 	imap     *imapmemserver.User
 	target   Target
 
@@ -75,13 +76,20 @@ func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{t: t, ca: newAuthority(t), copies: 1}
 	w.serve(w.ca.leaf(t, testHost, time.Hour))
-	w.imap = imapmemserver.NewUser(testUser, testPassword)
-	must(t, w.imap.Create("INBOX", nil))
+	w.knowAs(testUser)
 	w.target = Target{
 		Stack: "test", Hostname: testHost, Addresses: []netip.Addr{netip.MustParseAddr("127.0.0.1")},
 		Ports: make(map[string]uint16), Roots: w.ca.pool, User: testUser, Recipient: testInbox, Password: testPassword, Confined: true,
 	}
 	return w
+}
+
+// knowAs makes the mailbox anew, for a user with another login name.
+func (w *world) knowAs(name string) {
+	w.t.Helper()
+	w.login = name
+	w.imap = imapmemserver.NewUser(name, testPassword)
+	must(w.t, w.imap.Create("INBOX", nil))
 }
 
 // serve makes every listener serve a certificate.

@@ -112,7 +112,7 @@ func (w *world) pop3Login(user, password string) string {
 	switch {
 	case w.backendDown:
 		return "-ERR [SYS/TEMP] Temporary authentication failure."
-	case w.anyPassword || user == testUser && password == testPassword:
+	case w.anyPassword || user == w.login && password == testPassword:
 		return "+OK Logged in."
 	case w.vagueRefusal:
 		return "-ERR no"
@@ -161,7 +161,7 @@ func (w *world) serveSieve(conn net.Conn, secure bool) {
 }
 
 func (w *world) sieveLogin(argument string) string {
-	good := base64.StdEncoding.EncodeToString([]byte("\x00" + testUser + "\x00" + testPassword))
+	good := base64.StdEncoding.EncodeToString([]byte("\x00" + w.login + "\x00" + testPassword))
 	switch {
 	case w.backendDown:
 		return `NO (TRYLATER) "Temporary authentication failure."`
@@ -249,7 +249,7 @@ func (s *smtpAuthFake) verify(_, user, password string) error {
 	switch {
 	case s.w.backendDown:
 		return &smtp.SMTPError{Code: 454, EnhancedCode: smtp.EnhancedCode{4, 7, 0}, Message: "Temporary authentication failure"}
-	case s.w.anyPassword || user == testUser && password == testPassword:
+	case s.w.anyPassword || user == s.w.login && password == testPassword:
 		s.user = user
 		return nil
 	case s.w.vagueRefusal:
@@ -283,7 +283,7 @@ func (s *smtpFake) Rcpt(to string, o *smtp.RcptOptions) error {
 		return errDenied
 	case s.submission && s.from == "" && !s.w.nullSender:
 		return errDenied
-	case s.submission && s.from != "" && s.from != s.user && !s.w.anySender:
+	case s.submission && s.from != "" && s.from != testUser && !s.w.anySender:
 		return errDenied
 	case s.submission && !local && !s.w.worldRecipient:
 		return errDenied

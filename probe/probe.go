@@ -49,18 +49,20 @@ type Target struct {
 	// not what the server's users trust. Empty: it is no stand-in.
 	StandIn string
 
-	// User is the probe's own account, which is also its address. Empty:
-	// checks that need a login are reported as not run.
+	// User is the name that the probe's own account logs in with. Empty: checks
+	// that need a login are reported as not run.
 	User     string
 	Password Secret
-	// Recipient is where mail for that account is sent, if not to User.
+	// Address is the account's mail address, if it is not User.
+	Address string
+	// Recipient is where mail for that account is sent, if not to its address.
 	Recipient string
 	// Foreign says that this is no stack of this program's: what only those
 	// promise is not asked for, and hints are about servers in general.
 	Foreign bool
 	// Elsewhere is a mailbox of another server, to send a message to. Nil: none.
 	Elsewhere *Elsewhere
-	// Confined says that User may send mail to nobody but itself; that is then
+	// Confined says that the account may send mail to nobody but itself; that is then
 	// checked too.
 	Confined bool
 

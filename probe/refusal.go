@@ -265,16 +265,16 @@ func noVRFY(t *Target, s *smtpSession) error {
 // noHostedSender: nobody claims a local address on port 25, where there are no
 // logins.
 func noHostedSender(t *Target, s *smtpSession) error {
-	r, err := s.offer(t.User, t.recipient())
+	r, err := s.offer(t.address(), t.recipient())
 	if err == nil && r.taken() {
-		err = failf(KindInsecure, "mail from the hosted address <%s> is taken without login: %s", t.User, r)
+		err = failf(KindInsecure, "mail from the hosted address <%s> is taken without login: %s", t.address(), r)
 	}
 	return err
 }
 
 // noForeignSender: after login, no address but one's own.
 func noForeignSender(t *Target, s *smtpSession) error {
-	_, domain, _ := strings.Cut(t.User, "@")
+	_, domain, _ := strings.Cut(t.address(), "@")
 	senders := []string{"nobody-at-all@" + domain, outsideSender}
 	if !t.Foreign { // elsewhere the user may well be the postmaster
 		senders = append([]string{"postmaster@" + domain}, senders...)
@@ -302,7 +302,7 @@ func noNullSender(t *Target, s *smtpSession) error {
 
 // noOutsideRecipient: the probe's account mails nobody but itself.
 func noOutsideRecipient(t *Target, s *smtpSession) error {
-	r, err := s.offer(t.User, outsideRecipient)
+	r, err := s.offer(t.address(), outsideRecipient)
 	if err == nil && r.taken() {
 		err = failf(KindInsecure, "the probe's account can mail <%s>: %s", outsideRecipient, r)
 	}

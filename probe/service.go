@@ -228,12 +228,20 @@ func visit(ctx context.Context, t *Target, tr *Trace, s service, addr netip.Addr
 // was named: then it is looked at from outside.
 func (t *Target) anonymous() bool { return t.Foreign && t.User == "" }
 
+// address is the account's.
+func (t *Target) address() string {
+	if t.Address != "" {
+		return t.Address
+	}
+	return t.User
+}
+
 // recipient is where mail for the account is sent.
 func (t *Target) recipient() string {
 	if t.Recipient != "" {
 		return t.Recipient
 	}
-	return t.User
+	return t.address()
 }
 
 // needAccount says why checks that log in cannot run.
@@ -250,7 +258,7 @@ func (t *Target) needAccount() error {
 			Advice: "run it with the rights to read the stack's secrets, as root",
 		}
 	}
-	if strings.ContainsAny(t.User+t.Recipient+string(t.Password), "\r\n\x00") {
+	if strings.ContainsAny(t.User+t.address()+t.Recipient+string(t.Password), "\r\n\x00") {
 		return failf(KindNotRun, "user name or password hold a character that no mail protocol can carry")
 	}
 	return nil

@@ -31,7 +31,7 @@ func smuggle(t *Target, now time.Time) []byte {
 			fmt.Fprintf(&b, "Received: from loop.invalid by loop.invalid id %d; %s\r\n", i, now.Format(time.RFC1123Z))
 		}
 	}
-	b.Write(newMarker(now).message(t, t.User, t.recipient(), "refusal.smtp", now))
+	b.Write(newMarker(now).message(t, t.address(), t.recipient(), "refusal.smtp", now))
 	for _, end := range falseEnds {
 		b.WriteString("text" + end + "NOOP\r\n")
 	}

@@ -63,6 +63,7 @@ type remoteServer struct {
 	Host         string   `toml:"host"` // default: the name
 	ServerName   string   `toml:"server_name"`
 	User         string   `toml:"user"`
+	Address      string   `toml:"address"`       // default: user
 	PasswordFile string   `toml:"password_file"` // one line, for its owner's eyes only
 	Ports        []string `toml:"ports"`         // as --ports
 	CA           string   `toml:"ca"`
@@ -90,6 +91,9 @@ func readTargets(path string) (map[string]remoteServer, error) {
 		if (s.User == "") != (s.PasswordFile == "") {
 			errs = append(errs, fmt.Errorf("read targets %s: %s: user and password_file only together", path, name))
 		}
+		if err := (&remoteFlags{user: s.User, address: s.Address}).checkAddress(); err != nil {
+			errs = append(errs, fmt.Errorf("read targets %s: %s: %w", path, name, err))
+		}
 		if _, err := (&remoteFlags{ports: s.Ports}).listeners(); err != nil {
 			errs = append(errs, fmt.Errorf("read targets %s: %s: %w", path, name, err))
 		}
@@ -107,7 +111,7 @@ func readTargets(path string) (map[string]remoteServer, error) {
 // time: it may have been changed.
 func (s remoteServer) target(ctx context.Context, a *app) (probe.Target, error) {
 	return a.remoteTarget(ctx, remoteFlags{
-		host: s.Host, name: s.ServerName, user: s.User, passwordFile: s.PasswordFile, ports: s.Ports, ca: s.CA,
+		host: s.Host, name: s.ServerName, user: s.User, address: s.Address, passwordFile: s.PasswordFile, ports: s.Ports, ca: s.CA,
 	})
 }
 

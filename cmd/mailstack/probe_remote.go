@@ -23,7 +23,7 @@ type remoteFlags struct {
 	given         func() bool // whether there is a --target; nil: by host
 	host          string
 	name          string
-	user          string
+	user, address string
 	passwordStdin bool
 	passwordFile  string
 	ports         []string
@@ -35,7 +35,8 @@ func (f *remoteFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	f.given = func() bool { return flags.Changed("target") }
 	flags.StringVarP(&f.host, "target", "H", "", "probe any mail server, `HOST`, by the network alone")
-	flags.StringVar(&f.user, "user", "", "log in there as `USER`, whose mailbox takes the probe's messages; it is an address")
+	flags.StringVar(&f.user, "user", "", "log in there as `USER`, whose mailbox takes the probe's messages")
+	flags.StringVar(&f.address, "address", "", "the `ADDRESS` of that mailbox, if it is not USER")
 	flags.BoolVar(&f.passwordStdin, "password-stdin", false, "read that user's password from standard input, one line")
 	flags.StringVar(&f.passwordFile, "password-file", "", "read it from `FILE`, one line, which nobody but its owner can read")
 	flags.StringSliceVar(&f.ports, "ports", nil, "`LISTENERS` there: imaps, or with a port imaps=1993 (default all standard ones)")
@@ -47,6 +48,9 @@ func (f *remoteFlags) add(cmd *cobra.Command) {
 // check reports everything that is wrong with the flags.
 func (f *remoteFlags) check() error {
 	var errs []error
+	if inner, ok := strings.CutPrefix(f.host, "["); ok { // an IPv6 address as in a URL
+		f.host = strings.TrimSuffix(inner, "]")
+	}
 	if f.host == "" {
 		if f.given != nil && f.given() { // a checker's variable that is not set, perhaps
 			errs = append(errs, errors.New("--target: no host is named"))
@@ -56,6 +60,7 @@ func (f *remoteFlags) check() error {
 			set  bool
 		}{
 			{"user", f.user != ""},
+			{"address", f.address != ""},
 			{"password-stdin", f.passwordStdin},
 			{"password-file", f.passwordFile != ""},
 			{"ports", f.ports != nil},
@@ -72,11 +77,33 @@ func (f *remoteFlags) check() error {
 	if f.passwordStdin && f.passwordFile != "" || (f.user != "") != (f.passwordStdin || f.passwordFile != "") {
 		errs = append(errs, errors.New("--user: only together with one of --password-stdin and --password-file"))
 	}
-	if f.sendTo != "" && (f.user == "" || strings.ContainsAny(f.sendTo, "<> \t\r\n") || !strings.Contains(f.sendTo, "@")) {
+	if err := f.checkAddress(); err != nil {
+		errs = append(errs, err)
+	}
+	if f.sendTo != "" && (f.user == "" || !isAddress(f.sendTo)) {
 		errs = append(errs, fmt.Errorf("--send-to %q: needs --user, and is an address", f.sendTo))
 	}
 	_, err := f.listeners()
 	return errors.Join(append(errs, err)...)
+}
+
+// checkAddress sees to it that there is an address to send to, and from.
+func (f *remoteFlags) checkAddress() error {
+	switch {
+	case f.address != "" && f.user == "":
+		return errors.New("--address: only together with --user")
+	case f.address != "" && !isAddress(f.address):
+		return fmt.Errorf("--address %q: not a mail address", f.address)
+	case f.address == "" && f.user != "" && !isAddress(f.user):
+		return fmt.Errorf("--user %q: not a mail address: add --address with that of its mailbox", f.user)
+	}
+	return nil
+}
+
+// isAddress says whether text can stand between <> in SMTP, as somebody's address.
+func isAddress(text string) bool {
+	at := strings.LastIndex(text, "@")
+	return at > 0 && at < len(text)-1 && !strings.ContainsAny(text, "<> \t\r\n")
 }
 
 // listeners reads --ports.
@@ -162,7 +189,7 @@ func probeRemote(ctx context.Context, t probe.Target, host string, o probe.Optio
 
 // remoteTarget is what the flags say about a server.
 func (a *app) remoteTarget(ctx context.Context, f remoteFlags) (probe.Target, error) {
-	t := probe.Target{Stack: f.host, Hostname: f.host, User: f.user, Foreign: true}
+	t := probe.Target{Stack: f.host, Hostname: f.host, User: f.user, Address: f.address, Foreign: true}
 	if f.name != "" {
 		t.Hostname = f.name
 	}
