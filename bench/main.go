@@ -38,6 +38,7 @@ type suite struct {
 // suites are all there are, in the order in which they are run.
 var suites = []suite{
 	{"probe", "one look at the mail server by each monitoring program", probeSuite},
+	{"migrate", "the first copy of an old server by ssh", migrateSuite},
 }
 
 func main() {

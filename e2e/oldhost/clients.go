@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/smtp"
 	"strings"
-	"testing"
 	"time"
 
 	"github.com/emersion/go-imap/v2/imapclient"
@@ -43,7 +42,7 @@ func (h *Host) Login(ctx context.Context, address, password string) (*imapclient
 
 // POP3Answer logs in, says one command, and returns the first line of the answer:
 // "STAT" is answered "+OK 488 15003687".
-func (h *Host) POP3Answer(t testing.TB, a Account, command string) string {
+func (h *Host) POP3Answer(t T, a Account, command string) string {
 	t.Helper()
 	conn, err := dial(t.Context(), h.POP3)
 	if err != nil {
@@ -96,7 +95,7 @@ func (h *Host) Send(ctx context.Context, to, subject string) (err error) {
 }
 
 // Drain waits until Postfix has delivered all that it took.
-func (h *Host) Drain(t testing.TB) {
+func (h *Host) Drain(t T) {
 	t.Helper()
 	h.shell(t, `postqueue -f
 tries=0

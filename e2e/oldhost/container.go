@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"testing"
 	"time"
 )
 
@@ -28,7 +27,7 @@ type container struct {
 // run starts the container and waits for its "oldhost: ready". It is attached:
 // its standard input is a pipe from this process, and its end that of the
 // container, whether the test removes it, fails or is killed.
-func (c container) run(t testing.TB) {
+func (c container) run(t T) {
 	t.Helper()
 	cmd := exec.Command("docker", append([]string{
 		"run", "--rm", "--interactive", "--init", "--name", c.name, "--label", "mailstack.stack=" + c.name,
@@ -69,7 +68,7 @@ func (c container) run(t testing.TB) {
 }
 
 // published asks the engine for the addresses of the container's ports.
-func (c container) published(t testing.TB) map[int]string {
+func (c container) published(t T) map[int]string {
 	t.Helper()
 	out, err := exec.CommandContext(t.Context(), "docker", "port", c.name).Output()
 	if err != nil {
@@ -89,7 +88,7 @@ func (c container) published(t testing.TB) map[int]string {
 
 // Exec runs a program on the host as root, not by ssh. It has to succeed within
 // two minutes; its standard output is returned.
-func (h *Host) Exec(t testing.TB, name string, args ...string) string {
+func (h *Host) Exec(t T, name string, args ...string) string {
 	t.Helper()
 	out, err := h.TryExec(t.Context(), name, args...)
 	if err != nil {

@@ -15,7 +15,6 @@ import (
 	"net"
 	"path/filepath"
 	"strings"
-	"testing"
 	"text/template"
 	"time"
 )
@@ -67,7 +66,7 @@ const (
 
 // render writes the files of a kind: those of the host below dir/root, and
 // dir/database.sql if the kind has one.
-func (s setup) render(t testing.TB, dir string) {
+func (s setup) render(t T, dir string) {
 	t.Helper()
 	for _, tree := range []string{"common", string(s.Kind)} {
 		top := "files/" + tree
@@ -109,7 +108,7 @@ var functions = template.FuncMap{
 
 // certificate writes a self-signed certificate and its key to where Dovecot and
 // Postfix find them, and the certificate to caFile.
-func certificate(t testing.TB, root, caFile string) {
+func certificate(t T, root, caFile string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

@@ -9,13 +9,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"testing"
 	"time"
 )
 
 // index has the old Dovecot read all mail, as it would have when it came in, and
 // takes note of what it says: UIDs. Subscriptions are made by it too.
-func (h *Host) index(t testing.TB) {
+func (h *Host) index(t T) {
 	t.Helper()
 	if h.Layout.Format != "maildir" {
 		h.saveSome(t)
@@ -50,7 +49,7 @@ func (h *Host) index(t testing.TB) {
 }
 
 // shell runs a script on the host as root.
-func (h *Host) shell(t testing.TB, script string) string {
+func (h *Host) shell(t T, script string) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
@@ -92,14 +91,14 @@ func (h *Host) Plain(visible string) string {
 }
 
 // Mailboxes are an account's folders as the old Dovecot counts them now.
-func (h *Host) Mailboxes(t testing.TB, address string) []Folder {
+func (h *Host) Mailboxes(t T, address string) []Folder {
 	t.Helper()
 	return h.mailboxes(t, address)[address]
 }
 
 // AllMailboxes are those of all accounts that Dovecot knows but hostile ones,
 // over which it would stumble.
-func (h *Host) AllMailboxes(t testing.TB) map[string][]Folder {
+func (h *Host) AllMailboxes(t T) map[string][]Folder {
 	t.Helper()
 	var addresses []string
 	for _, a := range h.Accounts {
@@ -110,7 +109,7 @@ func (h *Host) AllMailboxes(t testing.TB) map[string][]Folder {
 	return h.mailboxes(t, addresses...)
 }
 
-func (h *Host) mailboxes(t testing.TB, addresses ...string) map[string][]Folder {
+func (h *Host) mailboxes(t T, addresses ...string) map[string][]Folder {
 	t.Helper()
 	var script strings.Builder
 	for _, address := range addresses {
@@ -134,7 +133,7 @@ func (h *Host) statusArguments(address string) string {
 }
 
 // folders reads one answer of doveadm.
-func (h *Host) folders(t testing.TB, address string, answer *json.Decoder) []Folder {
+func (h *Host) folders(t T, address string, answer *json.Decoder) []Folder {
 	t.Helper()
 	var rows []map[string]string
 	if err := answer.Decode(&rows); err != nil {
@@ -159,7 +158,7 @@ func (h *Host) folders(t testing.TB, address string, answer *json.Decoder) []Fol
 
 // saveSome puts three messages into the mailboxes of alice and bob, where the
 // host keeps no Maildir and Dovecot has to write them itself.
-func (h *Host) saveSome(t testing.TB) {
+func (h *Host) saveSome(t T) {
 	t.Helper()
 	var script strings.Builder
 	for _, address := range []string{"alice@example.org", "bob@example.org"} {

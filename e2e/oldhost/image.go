@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"io/fs"
 	"sync"
-	"testing"
 	"time"
 
 	"mailstack/docker"
@@ -34,7 +33,7 @@ var building sync.Mutex
 
 // image returns the name of the image, which is made if it is not there: from
 // Debian's archive in two to four minutes.
-func image(t testing.TB) string {
+func image(t T) string {
 	t.Helper()
 	building.Lock()
 	defer building.Unlock()

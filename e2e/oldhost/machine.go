@@ -4,14 +4,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"testing"
 )
 
 // ThisMachine is an sshd that lets root into this very machine, its files,
 // programs and engine, for migrations from one mailstack to another. It runs in
 // a container, so that none has to be installed here; what is asked of it runs
 // where the test's process does. Of Options only Name and Dir count.
-func ThisMachine(t testing.TB, opts Options) SSH {
+func ThisMachine(t T, opts Options) SSH {
 	t.Helper()
 	opts = opts.withDefaults()
 	makeDir(t, opts.Dir)

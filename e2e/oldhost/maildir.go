@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"testing"
 	"time"
 	"unicode/utf16"
 )
@@ -23,7 +22,7 @@ var keywords = []string{"$Forwarded", "$MDNSent", "NonJunk", "project-x"}
 
 // maildir writes one account's mail as a server would have left it.
 type maildir struct {
-	t       testing.TB
+	t       T
 	root    string // on this machine
 	control string // where dovecot-keywords goes; root unless it is kept apart
 	layout  Layout
@@ -35,7 +34,7 @@ type maildir struct {
 
 // newMaildir has a source of chance of its own, so that what one account holds
 // does not depend on the others.
-func newMaildir(t testing.TB, root, control string, opts Options, address string) *maildir {
+func newMaildir(t T, root, control string, opts Options, address string) *maildir {
 	t.Helper()
 	hash := fnv.New64a()
 	_, _ = hash.Write([]byte(address))

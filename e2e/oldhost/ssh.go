@@ -12,7 +12,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"testing"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -24,7 +23,7 @@ const hostname = "old.example.org"
 
 // sshKeys makes a host's keys and its user's, and writes those that the host
 // needs below its root directory, those that ssh needs below dir.
-func sshKeys(t testing.TB, dir, root, user string) SSH {
+func sshKeys(t T, dir, root, user string) SSH {
 	t.Helper()
 	hostPublic, hostPrivate := sshKey(t)
 	userPublic, userPrivate := sshKey(t)
@@ -51,7 +50,7 @@ func sshKeys(t testing.TB, dir, root, user string) SSH {
 }
 
 // sshKey makes an Ed25519 key pair in OpenSSH's formats.
-func sshKey(t testing.TB) (public, private []byte) {
+func sshKey(t T) (public, private []byte) {
 	t.Helper()
 	publicKey, privateKey, err := ed25519.GenerateKey(nil)
 	if err != nil {
@@ -69,7 +68,7 @@ func sshKey(t testing.TB) (public, private []byte) {
 }
 
 // listening finishes the configuration with the address of sshd.
-func (s *SSH) listening(t testing.TB, address string) {
+func (s *SSH) listening(t T, address string) {
 	t.Helper()
 	host, port, err := net.SplitHostPort(address)
 	if err == nil {
@@ -95,7 +94,7 @@ func (s *SSH) listening(t testing.TB, address string) {
 
 // Run runs a shell command by ssh, which has to succeed within two minutes, and
 // returns its standard output.
-func (s SSH) Run(t testing.TB, command string) string {
+func (s SSH) Run(t T, command string) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
@@ -112,7 +111,7 @@ func (s SSH) Run(t testing.TB, command string) string {
 	return string(out)
 }
 
-func writeFile(t testing.TB, path string, data []byte, mode os.FileMode) {
+func writeFile(t T, path string, data []byte, mode os.FileMode) {
 	t.Helper()
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		t.Fatal(err)

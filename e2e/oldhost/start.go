@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"testing"
 	"time"
 )
 
@@ -22,7 +21,7 @@ const (
 // Start starts a host and returns when its services answer and its mail is
 // indexed: in a few seconds of two processors, once the image is there. The test
 // fails if that cannot be.
-func Start(t testing.TB, opts Options) *Host {
+func Start(t T, opts Options) *Host {
 	t.Helper()
 	opts = opts.withDefaults()
 	h := &Host{
@@ -91,7 +90,7 @@ func random(n int) []byte {
 }
 
 // makeDir makes the host's directory, which ends with the test.
-func makeDir(t testing.TB, dir string) {
+func makeDir(t T, dir string) {
 	t.Helper()
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
@@ -137,7 +136,7 @@ func (h *Host) runArguments(files, services, image string) []string {
 func (h *Host) control() string { return filepath.Join(h.Dir, "control") }
 
 // fill writes everybody's mail.
-func (h *Host) fill(t testing.TB) {
+func (h *Host) fill(t T) {
 	t.Helper()
 	for _, dir := range []string{h.MailDir, h.control()} {
 		if err := os.Mkdir(dir, 0o755); err != nil {
@@ -180,7 +179,7 @@ func (h *Host) Local(path string) string {
 }
 
 // stop ends what Options.Stopped and Killed say.
-func (h *Host) stop(t testing.TB) {
+func (h *Host) stop(t T) {
 	t.Helper()
 	if !h.Stopped && !h.Killed {
 		return
@@ -196,7 +195,7 @@ func (h *Host) stop(t testing.TB) {
 	h.Exec(t, "service", "mariadb", "stop")
 }
 
-func (h *Host) logsOnFailure(t testing.TB) {
+func (h *Host) logsOnFailure(t T) {
 	t.Helper()
 	t.Cleanup(func() {
 		if !t.Failed() {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"sync"
-	"testing"
 	"time"
 
 	"github.com/emersion/go-imap/v2"
@@ -40,7 +39,7 @@ const pace = 50 * time.Millisecond
 // deletes in their inboxes by IMAP, until Stop or the test's end. It returns
 // when a first letter has been taken. A host that is frozen meanwhile ends it
 // without a failure.
-func (h *Host) Traffic(t testing.TB, addresses ...string) *Traffic {
+func (h *Host) Traffic(t T, addresses ...string) *Traffic {
 	t.Helper()
 	tr := &Traffic{stop: make(chan struct{}), last: TrafficReport{Accepted: map[string][]string{}}}
 	began := make(chan error, 1)
