@@ -6,6 +6,7 @@ import (
 	"crypto/subtle"
 	"encoding/base64"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -141,6 +142,19 @@ var acceptedSchemes = map[string]bool{
 	"BLF-CRYPT": true, "SHA256-CRYPT": true, "SHA512-CRYPT": true, "ARGON2I": true, "ARGON2ID": true,
 }
 
+// acceptedCrypts begin the hashes of crypt(5) that Dovecot has Debian's libcrypt
+// verify as {CRYPT} and that are no weak ones: yescrypt, its variant with the GOST
+// digest, scrypt, and those with a scheme of their own, too.
+var acceptedCrypts = []string{"$y$", "$gy$", "$7$", "$6$", "$5$", "$2y$", "$2b$", "$2a$"}
+
+// accepted says whether Dovecot verifies a hash of a scheme.
+func accepted(scheme, value string) bool {
+	if scheme == "CRYPT" {
+		return slices.ContainsFunc(acceptedCrypts, func(prefix string) bool { return strings.HasPrefix(value, prefix) })
+	}
+	return acceptedSchemes[scheme]
+}
+
 // weakSchemes are those that Dovecot 2.4 verifies only because it is told to
 // (auth_allow_weak_schemes): accounts have one on purpose, while they come from
 // another host, until their owner's next login (see the procedure rehash).
@@ -165,7 +179,7 @@ func checkHash(hash Secret, allowWeak bool) error {
 	switch {
 	case scheme == "":
 		return refuse(ErrInvalid, "", "the password hash does not begin with {SCHEME}")
-	case !acceptedSchemes[name] && !(allowWeak && weakSchemes[name]):
+	case !accepted(name, hash.Reveal()[len(scheme)+2:]) && !(allowWeak && weakSchemes[name]):
 		return refuse(ErrInvalid, "the account needs a new password", "Dovecot does not verify passwords of scheme %s", scheme)
 	case len(hash.Reveal()) == len(scheme)+2:
 		return refuse(ErrInvalid, "", "the password hash is empty")

@@ -100,6 +100,7 @@ func TestCheckPassword(t *testing.T) {
 func TestCheckHash(t *testing.T) {
 	for hash, want := range map[string]string{
 		"{SHA512-CRYPT}$6$salt$hash": "", "{blf-crypt}$2y$x": "", "{SSHA512.HEX}ab": "", "{PLAIN}x": "",
+		"{CRYPT}$y$j9T$x$y": "", "{crypt}$7$x": "", "{CRYPT}$6$x$y": "", "{CRYPT}$2y$x": "", "{CRYPT}$sha1$x": "does not verify", "{CRYPT}$1$x": "does not verify", "{CRYPT}$y": "does not verify", "{CRYPT}": "does not verify",
 		"{MD5-CRYPT}$1$x": "does not verify", "{CRYPT}x": "does not verify", "$1$x": "begin with", "": "begin with",
 		"{SHA256}": "is empty", "{SHA256}" + strings.Repeat("x", 255): "longer",
 	} {

@@ -241,7 +241,7 @@ func TestMigrateSourceRefused(t *testing.T) {
 		t.Parallel()
 		host := reach(t, oldHost(t, oldhost.Options{Kind: oldhost.PostfixAdmin, Layout: oldhost.Layout{Format: "mdbox"}}).SSH, false)
 		facts, list, stores := look(t, host)
-		for name, text := range map[string]string{"format": "its format is mdbox", "unusable": "21 accounts"} {
+		for name, text := range map[string]string{"format": "its format is mdbox", "unusable": "22 accounts"} {
 			checks := source.Preflight(facts, list, stores, source.Needs{FreeBytes: -1})
 			i := slices.IndexFunc(checks, func(c source.Check) bool { return c.Name == name && c.Level == source.Fail })
 			if i < 0 || !strings.Contains(checks[i].Text, text) || !strings.Contains(checks[i].Remedy, "--imap-from") {

@@ -42,7 +42,7 @@ type person struct {
 
 const mib = 1 << 20
 
-// people are the same 21 on every host. Dovecot 2.4 refuses the hashes of dave,
+// people are the same 22 on every host. Dovecot 2.4 refuses the hashes of dave,
 // erin, niaj, olivia and rupert unless auth_allow_weak_schemes is set.
 var people = []person{
 	{
@@ -124,6 +124,10 @@ var people = []person{
 	{
 		address: "rupert@example.net", password: "rupe-St7",
 		hash: "{DES-CRYPT}L1FaJF5qK6qGQ",
+	},
+	{
+		address: "sybil@example.net", password: "sybil-Ye7", // as Debian's passwd(1) makes them
+		hash: "{CRYPT}$y$j9T$TqR3kYv0nBw1cXo5mJz8P.$MVXOiFwPhBAN58.hMD7/I.8qY45bnZTej9w036a9rv4",
 	},
 	{
 		address: "ken@" + idnDomain, password: "ken-Ci4", quota: 1024 * mib,
