@@ -47,19 +47,24 @@ func checkExtra(extra string) error {
 	return nil
 }
 
+// flags are what a user would type before the host.
+func (o Options) flags() (args []string) {
+	if o.ConfigFile != "" {
+		args = append(args, "-F", o.ConfigFile)
+	}
+	if o.Port != 0 {
+		args = append(args, "-p", strconv.Itoa(o.Port))
+	}
+	if o.Identity != "" {
+		args = append(args, "-i", o.Identity)
+	}
+	return args
+}
+
 // options are the arguments of ssh before the host. They come before what the
 // user's configuration says, and ssh takes the first.
 func (h *Host) options(slot int, ask bool) []string {
-	var args []string
-	if h.opts.ConfigFile != "" {
-		args = append(args, "-F", h.opts.ConfigFile)
-	}
-	if h.opts.Port != 0 {
-		args = append(args, "-p", strconv.Itoa(h.opts.Port))
-	}
-	if h.opts.Identity != "" {
-		args = append(args, "-i", h.opts.Identity)
-	}
+	args := h.opts.flags()
 	set := func(key, value string) { args = append(args, "-o", key+"="+value) }
 	set("ControlMaster", "auto")
 	set("ControlPath", h.controlPath(slot))

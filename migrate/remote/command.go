@@ -137,7 +137,7 @@ func (h *Host) connect(ctx context.Context, args []string) error {
 	if cause := ctx.Err(); cause != nil {
 		return fmt.Errorf("connect to %s: %w", h.opts.Target, cause)
 	}
-	failure := &ConnectError{Target: h.opts.Target, Said: said.last(), Err: err, asked: h.opts.Ask}
+	failure := &ConnectError{Target: h.opts.Target, Said: said.last(), Err: err, opts: h.opts}
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
 		if failure.Reason, _ = reasonOf(said.String()); failure.Reason == Lost {

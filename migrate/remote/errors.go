@@ -36,7 +36,7 @@ type ConnectError struct {
 	Reason Reason
 	Said   string // ssh's last line
 	Err    error  // of running ssh; may be nil
-	asked  bool   // ssh was allowed to ask
+	opts   Options
 }
 
 func (e *ConnectError) Error() string {
@@ -62,16 +62,24 @@ func (e *ConnectError) Hint() string {
 	if !found {
 		host = e.Target
 	}
+	byHand := "ssh " + Quote(append(e.opts.flags(), e.Target)...)
 	switch e.Reason {
 	case HostKeyUnknown:
-		return "log in once by hand, compare the fingerprint and accept it: ssh " + e.Target
+		return "log in once by hand, compare the fingerprint and accept it: " + byHand
 	case HostKeyChanged:
+		if e.opts.Port != 0 {
+			host = fmt.Sprintf("'[%s]:%d'", host, e.opts.Port) // as known_hosts has it
+		}
 		return "if the host was set up anew, forget the old key: ssh-keygen -R " + host + "; if it was not, somebody else answers for it"
 	case AuthRefused:
-		if e.asked {
-			return "the key or password is not the one that " + host + " expects: ssh " + e.Target + " has to work"
+		hint := "ssh has to log in without asking: ssh-copy-id " + Quote(append(e.opts.flags(), e.Target)...) + ", or run this in a terminal"
+		if e.opts.Ask {
+			hint = "the key or password is not the one that " + host + " expects: this has to work: " + byHand
 		}
-		return "ssh has to log in without asking: ssh-copy-id " + e.Target + ", or name the key (--ssh-key), or run this in a terminal"
+		if e.opts.Identity == "" {
+			hint += "; name the key if it is not one of ssh's own (--ssh-key)"
+		}
+		return hint
 	case Lost:
 		return "run the command again: what was copied stays"
 	case NoProgram:
@@ -79,7 +87,10 @@ func (e *ConnectError) Hint() string {
 	case BadConfig:
 		return "correct it, or name another file (--ssh-config)"
 	}
-	return "this has to work: ssh " + e.Target
+	if e.opts.Port == 0 {
+		return "this has to work: " + byHand + "; name the port if sshd there listens on another (--ssh-port)"
+	}
+	return "this has to work: " + byHand
 }
 
 // ShellError is a login shell that says something of its own, which would be

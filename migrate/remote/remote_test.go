@@ -175,7 +175,7 @@ func TestConnectErrors(t *testing.T) {
 		hint       string
 	}{
 		{"no such name", "ssh: Could not resolve hostname old: Name or service not known", Unreachable, "ssh me@old"},
-		{"nobody listens", "ssh: connect to host old port 22: Connection refused", Unreachable, "ssh me@old"},
+		{"nobody listens", "ssh: connect to host old port 22: Connection refused", Unreachable, "(--ssh-port)"},
 		{"no answer", "ssh: connect to host old port 22: Connection timed out", Unreachable, "ssh me@old"},
 		{"throttled", "kex_exchange_identification: Connection closed by remote host", Unreachable, ""},
 		{"unknown key", "No ED25519 host key is known for old and you have requested strict checking.\nHost key verification failed.", HostKeyUnknown, "fingerprint"},
@@ -183,7 +183,7 @@ func TestConnectErrors(t *testing.T) {
 			"changed key", "@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @\nHost key for old has changed and you have requested strict checking.\nHost key verification failed.",
 			HostKeyChanged, "ssh-keygen -R old",
 		},
-		{"no key", "me@old: Permission denied (publickey).", AuthRefused, "ssh-copy-id me@old"},
+		{"no key", "me@old: Permission denied (publickey).", AuthRefused, "ssh-copy-id me@old, or run this in a terminal; name the key if it is not one of ssh's own (--ssh-key)"},
 		{"configuration", "/etc/ssh/ssh_config: line 3: Bad configuration option: foo\n/etc/ssh/ssh_config: terminating, 1 bad configuration options", BadConfig, "--ssh-config"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -201,6 +201,26 @@ func TestConnectErrors(t *testing.T) {
 	_, err := Connect(t.Context(), Options{Target: "old", Program: filepath.Join(t.TempDir(), "ssh")})
 	if failed := new(ConnectError); !errors.As(err, &failed) || failed.Reason != NoProgram {
 		t.Errorf("no ssh: %v", err)
+	}
+}
+
+// TestConnectHints: what is to be done by hand is done as the options say, and
+// what was said already is not asked for.
+func TestConnectHints(t *testing.T) {
+	for reason, want := range map[Reason]string{
+		Unreachable:    "this has to work: ssh -p 2222 -i '/root/my key' me@old",
+		HostKeyUnknown: "log in once by hand, compare the fingerprint and accept it: ssh -p 2222 -i '/root/my key' me@old",
+		HostKeyChanged: "if the host was set up anew, forget the old key: ssh-keygen -R '[old]:2222'; if it was not, somebody else answers for it",
+		AuthRefused:    "ssh has to log in without asking: ssh-copy-id -p 2222 -i '/root/my key' me@old, or run this in a terminal",
+	} {
+		e := &ConnectError{Target: "me@old", Reason: reason, opts: Options{Port: 2222, Identity: "/root/my key"}}
+		if got := e.Hint(); got != want {
+			t.Errorf("reason %d: %q, want %q", reason, got, want)
+		}
+	}
+	asked := &ConnectError{Target: "old", Reason: AuthRefused, opts: Options{Ask: true}}
+	if got := asked.Hint(); !strings.Contains(got, "this has to work: ssh old;") || !strings.Contains(got, "--ssh-key") {
+		t.Errorf("somebody was asked: %q", got)
 	}
 }
 
