@@ -47,7 +47,11 @@ func (e *Engine) Exec(ctx context.Context, name string, spec stack.ExecSpec) (st
 		return stack.ExecResult{}, e.fail(doing, err)
 	}
 	stdout, stderr := &head{limit: execOutputBytes}, &head{limit: execOutputBytes}
-	if err := e.attach(ctx, created.ID, spec.Stdin, stdout, stderr); err != nil {
+	var to io.Writer = stdout
+	if spec.Stdout != nil {
+		to = spec.Stdout
+	}
+	if err := e.attach(ctx, created.ID, spec.Stdin, to, stderr); err != nil {
 		return stack.ExecResult{}, e.fail(doing, err)
 	}
 	code, err := e.exitCode(ctx, created.ID)

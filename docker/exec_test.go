@@ -81,6 +81,25 @@ func TestExec(t *testing.T) {
 	}
 }
 
+// TestExecStdout: a writer of the caller's gets all there is, and can end it.
+func TestExecStdout(t *testing.T) {
+	engine := connectWithBox(t)
+	spec := newSpec("stay")
+	start(t, engine, spec)
+	const size = 5000000
+	var all bytes.Buffer
+	result, err := engine.Exec(t.Context(), spec.Name, stack.ExecSpec{Command: []string{"/box", "spew", "5000000"}, Stdout: &all})
+	if err != nil || result.ExitCode != 0 || all.Len() != size || len(result.Stdout) != 0 {
+		t.Errorf("%d bytes written, %d returned, exit code %d, %v", all.Len(), len(result.Stdout), result.ExitCode, err)
+	}
+	out, in := io.Pipe()
+	enough := errors.New("enough")
+	out.CloseWithError(enough)
+	if _, err := engine.Exec(t.Context(), spec.Name, stack.ExecSpec{Command: []string{"/box", "spew", "5000000"}, Stdout: in}); !errors.Is(err, enough) {
+		t.Errorf("a writer that has enough: %v", err)
+	}
+}
+
 func TestExecUser(t *testing.T) {
 	engine := connectWithBox(t)
 	spec := newSpec("stay")

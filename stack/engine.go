@@ -191,6 +191,9 @@ type ExecSpec struct {
 	Command []string
 	User    string // empty: the container's
 	Stdin   io.Reader
+	// Stdout, where set, is written what ExecResult.Stdout would hold, without a
+	// bound. Its error ends the call, but not the command.
+	Stdout io.Writer
 }
 
 // ExecResult is how a command in a container ended. Output is bounded to 1 MiB
