@@ -35,6 +35,8 @@ type fakeEngine struct {
 	init func(spec ContainerSpec, dir string) (exitCode int)
 	// exec answers commands; nil, or a result of nil: success.
 	exec func(container string, command []string) *ExecResult
+	// stays says which containers with a command of their own do not end.
+	stays func(spec ContainerSpec) bool
 	// output is what a one-shot container prints.
 	output func(spec ContainerSpec) string
 	logs   map[string]string
@@ -183,7 +185,7 @@ func (e *fakeEngine) start(c *fakeContainer) error {
 	if !builtinNetwork(c.spec.Network) && e.networks[c.spec.Network].ID != c.networkID {
 		return fmt.Errorf("network %s not found", c.networkID)
 	}
-	if len(c.spec.Entrypoint) > 0 {
+	if len(c.spec.Entrypoint) > 0 && (e.stays == nil || !e.stays(c.spec)) {
 		return e.runOnce(c)
 	}
 	c.State, c.HealthStatus, c.RestartCount, c.ExitCode = "running", "starting", 0, 0
@@ -220,7 +222,15 @@ func (e *fakeEngine) RemoveContainer(ctx context.Context, name string) error {
 }
 
 func (e *fakeEngine) WaitContainer(ctx context.Context, name string) (code int, err error) {
-	err = e.with(ctx, false, "wait for container", name, func(c *fakeContainer) error { code = c.ExitCode; return nil })
+	running := false
+	err = e.with(ctx, false, "wait for container", name, func(c *fakeContainer) error {
+		code, running = c.ExitCode, c.State == "running"
+		return nil
+	})
+	if running {
+		<-ctx.Done()
+		return 0, ctx.Err()
+	}
 	return code, err
 }
 
@@ -234,6 +244,12 @@ func (e *fakeEngine) Exec(ctx context.Context, name string, spec ExecSpec) (res 
 			if scripted := e.exec(name, spec.Command); scripted != nil {
 				res = *scripted
 			}
+		}
+		if spec.Stdout != nil {
+			if _, err := spec.Stdout.Write(res.Stdout); err != nil {
+				return err
+			}
+			res.Stdout = nil
 		}
 		switch {
 		case res.ExitCode != 0:

@@ -64,3 +64,6 @@ func (l Layout) IDFile() string { return filepath.Join(l.Dir, "stack-id") }
 func (l Layout) lockFile() string { return filepath.Join(l.Dir, "lock") }
 
 func (l Layout) migrationLock() string { return filepath.Join(l.Dir, "migrate.lock") }
+
+// oldDataDir holds what is read of another host's database; see OldData.
+func (l Layout) oldDataDir() string { return filepath.Join(l.Dir, "migrate-mysql") }

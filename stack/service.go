@@ -121,13 +121,17 @@ const (
 // Users of the images, the same in each: the order of installation must not
 // decide who owns the mail.
 const (
-	uidMySQL   = 5301
+	uidMySQL   = UIDMySQL
 	uidVmail   = UIDVmail
 	uidPostfix = 5305
 )
 
-// UIDVmail owns all mail; its group has the same number.
-const UIDVmail = 5302
+// Those that own what others bring: UIDVmail all mail, UIDMySQL the database's
+// files. Their groups have the same numbers.
+const (
+	UIDMySQL = 5301
+	UIDVmail = 5302
+)
 
 // ContainerName is the container of a service.
 func ContainerName(stack, service string) string { return stack + "-" + service }
