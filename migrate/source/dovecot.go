@@ -1,6 +1,7 @@
 package source
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -128,7 +129,7 @@ func (d *Dovecot) readAuth(modern bool, files map[string]string) {
 			driver := clean(first(block.get("driver"), block.name))
 			if kind == "userdb" {
 				d.UserDB = append(d.UserDB, driver)
-				d.readFields(modern, driver, block)
+				d.readFields(modern, driver, block, files)
 				continue
 			}
 			d.PassDB = append(d.PassDB, driver)
@@ -143,7 +144,7 @@ func (d *Dovecot) readAuth(modern bool, files map[string]string) {
 // readFields takes homes and locations that a user database gives to everybody:
 // args of the static one, default_fields and override_fields of any
 // (https://doc.dovecot.org/2.3/configuration_manual/authentication/user_databases_userdb/).
-func (d *Dovecot) readFields(modern bool, driver string, block *section) {
+func (d *Dovecot) readFields(modern bool, driver string, block *section, files map[string]string) {
 	fields := block.get("override_fields") + " " + block.get("default_fields")
 	if driver == "static" {
 		fields += " " + block.get("args")
@@ -161,11 +162,22 @@ func (d *Dovecot) readFields(modern bool, driver string, block *section) {
 	for _, block := range block.of("fields") {
 		home = first(home, block.get("home"), block.get("home:default"))
 	}
+	query := block.get("query")
+	if c, found := fileConnection(block.get("args"), files[block.get("args")]); found && driver == "sql" {
+		query = c.Query
+	}
+	if m := homeInQuery.FindStringSubmatch(query); m != nil {
+		home = first(home, m[1])
+	}
 	d.Home = first(d.Home, home)
 	if mail != "" && !modern {
 		d.Mail = parseLocation(mail)
 	}
 }
+
+// homeInQuery is a home in a query that is the same for all but for variables:
+// '/var/vmail/%d/%n' AS home.
+var homeInQuery = regexp.MustCompile("(?i)'(/[^']*)'\\s+AS\\s+['\"`]?home\\b")
 
 // The defaults are those of db-sql.c, db-passwd-file.c (2.3) and of
 // auth-settings.c (2.4).

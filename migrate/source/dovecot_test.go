@@ -91,11 +91,17 @@ func TestUserDatabases(t *testing.T) {
 		{"driver = static\n  args = uid=vmail gid=vmail home=/var/vmail/%d/%n mail=maildir:~/M", "/var/vmail/%d/%n", "~/M"},
 		{"driver = passwd-file\n  args = username_format=%u /etc/dovecot/users\n  default_fields = uid=1 home=/var/mail/%d/%n/home/", "/var/mail/%d/%n/home/", ""},
 		{"driver = sql\n  args = /etc/x\n  override_fields = home=/o/%u\n  default_fields = home=/d/%u", "/o/%u", ""},
+		{"driver = sql\n  args = /etc/sql", "/q/%d/%n", ""},
+		{"driver = sql\n  args = /etc/own", "", ""},
+		{"driver = sql\n  query = SELECT '/v/%{user | domain}' as \"home\" FROM u", "/v/%{user | domain}", ""},
 		{"driver = passwd-file\n  fields {\n    home:default = /f/%{user}\n  }", "/f/%{user}", ""},
 	} {
 		var d Dovecot
 		d.settings, _ = parseSettings("userdb {\n  " + test.block + "\n}\n")
-		d.read(nil)
+		d.read(map[string]string{
+			"/etc/sql": "connect = dbname=m\nuser_query = SELECT email AS user, \\\n  '/q/%d/%n' AS home, 5000 AS uid FROM users\n",
+			"/etc/own": "connect = dbname=m\nuser_query = SELECT concat('/q/', maildir) AS home FROM users\n",
+		})
 		if d.Home != test.home || d.Mail.Path != test.mail {
 			t.Errorf("%s: home %q, mail %+v", test.block, d.Home, d.Mail)
 		}
@@ -141,6 +147,7 @@ func TestResolve(t *testing.T) {
 		{"/v/%{user | domain | upper}", "/v/EXAMPLE.ORG", ""},
 		{"/v/%{user|username|substr(0,2)}/%{user | substr(6)}", "/v/al/example.org", ""},
 		{`%{userdb:mail_path | default("~/Maildir")}`, "/home/Alice/Maildir", ""},
+		{`~/%{userdb:active_script | default('.dovecot.sieve')}`, "/home/Alice/.dovecot.sieve", ""},
 		{`%{home | default("/nowhere")}/x`, "/home/Alice/x", ""},
 		{"/v/%2.256Nu", "", "not supported"},
 		{"/v/%{if;%d;eq;x;a;b}", "", "not known"},

@@ -155,7 +155,7 @@ func (u user) long(text string) (string, error) {
 		filter = strings.TrimSpace(filter)
 		if argument, found := strings.CutPrefix(filter, "default("); found {
 			if !known {
-				value, known = unquote(strings.TrimSpace(strings.TrimSuffix(argument, ")"))), true
+				value, known = literal(strings.TrimSuffix(argument, ")")), true
 			}
 			continue
 		}
@@ -169,6 +169,15 @@ func (u user) long(text string) (string, error) {
 		return "", fmt.Errorf("the variable %%{%s} is not known", clean(name))
 	}
 	return value, nil
+}
+
+// literal is an argument of a filter, in either kind of quotes.
+func literal(text string) string {
+	text = strings.TrimSpace(text)
+	if n := len(text); n >= 2 && text[0] == '\'' && text[n-1] == '\'' {
+		return text[1 : n-1]
+	}
+	return unquote(text)
 }
 
 func filter24(filter, value string) (string, error) {
