@@ -107,7 +107,7 @@ exec $(command -v mariadb-dump || command -v mysqldump) --user=root "$@"`)}, nil
 	if len(ways) == 1 && len(others) > 0 && !f.runs("mariadbd", "mysqld") {
 		return nil, &problem{
 			"the old server keeps its accounts in " + enumerate(others) + ", which cannot be read",
-			byIMAP + " with a list of addresses and passwords",
+			byIMAP,
 		}
 	}
 	return ways, nil

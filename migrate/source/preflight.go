@@ -125,11 +125,12 @@ func (p *preflight) dovecot() {
 
 func (p *preflight) compression() {
 	if p.stores == nil {
-		p.add("compression", Warn, "messages there may be compressed (zlib, mail_compress), which cannot be copied as files", byIMAP)
+		p.add("compression", Warn, "messages there may be compressed (zlib, mail_compress); such files only Dovecot there can read", byIMAP)
 		return
 	}
 	if n := p.seen(func(s Seen) bool { return s.Compressed }); n > 0 {
-		p.add("compression", Fail, count(n, "account has", "accounts have")+" compressed messages (zlib, mail_compress), which cannot be copied as files", byIMAP)
+		p.add("compression", Fail, count(n, "account has", "accounts have")+" compressed messages (zlib, mail_compress): only Dovecot there can read the files",
+			byIMAP+", which reads them uncompressed; or copy the others only (--only)")
 		return
 	}
 	p.add("compression", OK, "messages may be compressed there, but none is", "")
@@ -145,7 +146,7 @@ func (p *preflight) folders() {
 		p.add("folders", OK, fmt.Sprintf("folders there begin with %q, separator %s; here with nothing, separator /", d.Inbox.Prefix, separator), "")
 	}
 	if len(d.Others) > 0 {
-		p.add("namespaces", Warn, "mail in these namespaces lies elsewhere and is not copied: "+enumerate(d.Others), byIMAP+" sees them")
+		p.add("namespaces", Warn, "mail in these namespaces lies elsewhere and is not copied: "+enumerate(d.Others), byIMAP)
 	}
 	if len(d.Shared) > 0 {
 		p.add("shared", Warn, "what is shared there is not shared here (namespaces "+enumerate(d.Shared)+"); each owner's mail is copied", "")

@@ -48,7 +48,7 @@ func (p *problem) Error() string { return p.text }
 func (p *problem) Hint() string { return p.advice }
 
 // byIMAP is what to do where rsync cannot help.
-const byIMAP = "copy by IMAP instead: mailstack migrate --imap-from"
+const byIMAP = "copy by IMAP instead: mailstack migrate --imap-from imaps://HOST --users FILE"
 
 // part is a part of a script's output.
 type part struct {
