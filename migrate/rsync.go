@@ -143,14 +143,29 @@ func (c *copier) copy(ctx context.Context, slot int, k chunk, copied func(Amount
 	if err := c.from.Open(ctx, slot); err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(ctx, c.program, c.arguments(slot, k)...)
+	var stdin io.Reader
+	if !k.whole {
+		stdin = names(k)
+	}
+	err := runRsync(ctx, c.program, c.arguments(slot, k), stdin, func(stdout io.Reader) error {
+		return readCopied(stdout, k.dir, copied)
+	})
+	var failed *RsyncError
+	if errors.As(err, &failed) && failed.Status == statusVanished {
+		return nil
+	}
+	return err
+}
+
+// runRsync runs an rsync to its end and reads what it tells. One that fails is an
+// *RsyncError.
+func runRsync(ctx context.Context, program string, args []string, stdin io.Reader, read func(stdout io.Reader) error) error {
+	cmd := exec.CommandContext(ctx, program, args...)
 	// A group of its own: an interrupt at the terminal is ours to handle.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
 	cmd.WaitDelay = rsyncGrace
-	if !k.whole {
-		cmd.Stdin = names(k)
-	}
+	cmd.Stdin = stdin
 	said := &complaints{}
 	cmd.Stderr = said
 	stdout, err := cmd.StdoutPipe()
@@ -160,16 +175,13 @@ func (c *copier) copy(ctx context.Context, slot int, k chunk, copied func(Amount
 	if err != nil {
 		return fmt.Errorf("start rsync: %w", err)
 	}
-	readErr := readCopied(stdout, k.dir, copied)
+	readErr := read(stdout)
 	err = cmd.Wait()
 	if cause := ctx.Err(); cause != nil {
 		return cause
 	}
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
-		if exit.ExitCode() == statusVanished {
-			return nil
-		}
 		return &RsyncError{Status: exit.ExitCode(), Said: said.String()}
 	}
 	return errors.Join(err, readErr)

@@ -4,10 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"io/fs"
 	"strings"
 	"testing"
-	"testing/fstest"
 	"testing/iotest"
 
 	"github.com/google/go-cmp/cmp"
@@ -90,41 +88,6 @@ func TestRequest(t *testing.T) {
 	for _, statement := range strings.Split(want, "\n")[1:3] {
 		if got := tableOf(statement); got != "t" && got != "u" {
 			t.Errorf("table of %q: %q", statement, got)
-		}
-	}
-}
-
-func TestDatadir(t *testing.T) {
-	file := func(text string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(text)} }
-	base := func(more fstest.MapFS) fs.FS {
-		more["ibdata1"] = file("")
-		return more
-	}
-	for _, test := range []struct {
-		name    string
-		dir     fs.FS
-		version string
-		wrong   string
-	}{
-		{"ours", base(fstest.MapFS{"mariadb_upgrade_info": file("11.8.6-MariaDB")}), "11.8.6-MariaDB", ""},
-		{"older, with a line's end", base(fstest.MapFS{"mysql_upgrade_info": file("10.3.39-MariaDB\n")}), "10.3.39-MariaDB", ""},
-		{"both", base(fstest.MapFS{"mysql_upgrade_info": file("10.3.39-MariaDB"), "mariadb_upgrade_info": file("10.11.6-MariaDB")}), "10.11.6-MariaDB", ""},
-		{"MySQL 5.7", base(fstest.MapFS{"mysql_upgrade_info": file("5.7.44")}), "5.7.44", ""},
-		{"not said", base(fstest.MapFS{"aria_log_control": file("")}), "MariaDB", ""},
-		{"nothing said", base(fstest.MapFS{}), "", ""},
-		{"hostile", base(fstest.MapFS{"mysql_upgrade_info": file("\x1b[31m" + strings.Repeat("9", 1000))}), "\uFFFD[31m" + strings.Repeat("9", 95), ""},
-		{"newer", base(fstest.MapFS{"mariadb_upgrade_info": file("12.1.2-MariaDB")}), "12.1.2-MariaDB", "newer than the 11.8"},
-		{"MySQL 8", base(fstest.MapFS{"mysql.ibd": file(""), "mysql_upgrade_info": file("8.0.36")}), "", "MySQL 8"},
-		{"MySQL 8 by its version", base(fstest.MapFS{"mysql_upgrade_info": file("8.0.36")}), "8.0.36", "MySQL 8.0.36"},
-		{"something else", fstest.MapFS{"README": file("")}, "", "no data directory"},
-	} {
-		got, err := InspectDatadir(test.dir)
-		if got.Version != test.version || (err == nil) != (test.wrong == "") || err != nil && !strings.Contains(err.Error(), test.wrong) {
-			t.Errorf("%s: %+v, %v; want %q, %q", test.name, got, err, test.version, test.wrong)
-		}
-		var hinted interface{ Hint() string }
-		if err != nil && (!errors.As(err, &hinted) || hinted.Hint() == "") {
-			t.Errorf("%s: no hint", test.name)
 		}
 	}
 }
