@@ -308,14 +308,13 @@ func (m *rsyncMigration) selected() []migrate.Account {
 
 // conclude opens what is whole after the last copy, and says how it ended.
 func (m *rsyncMigration) conclude(ctx context.Context, migration *migrate.Migration, report *migrate.Report) error {
-	var opened []accounts.Address
 	var names []string
 	for _, r := range report.Mailboxes {
 		if m.flags.final && r.OK() {
-			opened = append(opened, m.addressOf(r))
 			names = append(names, r.Address)
 		}
 	}
+	opened := slices.DeleteFunc(slices.Clone(m.moving), func(a accounts.Address) bool { return !slices.Contains(names, a.String()) })
 	var queueErr error
 	if m.flags.final {
 		if err := m.open(ctx, migration, opened, names); err != nil {
@@ -362,12 +361,4 @@ func (m *rsyncMigration) tellNext(report *migrate.Report) {
 		"the old server (%q): it will be out of use for about %s, and as long as\n"+
 		"what arrives until then takes. Then point the MX record and the mail programs here.\n",
 		stopAdvice(m.old.facts), duration(report.Ending()))
-}
-
-func (m *rsyncMigration) addressOf(r migrate.Result) accounts.Address {
-	address, err := accounts.ParseAccount(r.Address)
-	if err != nil {
-		panic(err) // it was parsed before
-	}
-	return address
 }
