@@ -89,7 +89,7 @@ func (f *rsyncFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&f.database, "database", "", "`NAME` of the database there with the accounts, if there are several")
 	flags.StringVar(&f.mapFile, "map", "", "TOML `FILE` that says which tables and columns hold the accounts")
 	flags.StringVar(&f.layout, "layout", "", "where mail lies there, as Dovecot's `MAIL_LOCATION` (default: as Dovecot says)")
-	flags.StringSliceVar(&f.only, "only", nil, "only these `ACCOUNTS`, or @DOMAINS")
+	flags.StringSliceVar(&f.only, "only", nil, "only these `ACCOUNTS`, or @DOMAINS with their aliases")
 	flags.StringVar(&f.bandwidth, "bwlimit", "", "most bytes a second, as a `SIZE` (5MiB)")
 	flags.BoolVar(&f.full, "verify-full", false, "compare every message octet by octet, not only a sample")
 	flags.BoolVar(&f.allowWeak, "allow-weak-hashes", false, "take hashes like MD5 along; the first login replaces them")

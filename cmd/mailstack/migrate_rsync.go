@@ -133,6 +133,7 @@ func (o *oldHost) look(ctx context.Context, f rsyncFlags) (err error) {
 		return err
 	}
 	o.list.Accounts = slices.DeleteFunc(o.list.Accounts, func(a migrate.Account) bool { return !f.selects(a.Address) })
+	o.list.Aliases = slices.DeleteFunc(o.list.Aliases, func(a migrate.Alias) bool { return !f.selects(a.Address) })
 	if len(o.list.Accounts) == 0 {
 		return errors.New("read the accounts of the old server: none is left to move")
 	}
@@ -159,7 +160,7 @@ func (o *oldHost) fromDatabase(ctx context.Context, f rsyncFlags) (*source.Listi
 	return source.ReadAccounts(ctx, dumper, o.facts, options)
 }
 
-// selects says whether an account is among those to be moved.
+// selects says whether an account or alias is among those to be moved.
 func (f rsyncFlags) selects(address string) bool {
 	return len(f.only) == 0 || slices.ContainsFunc(f.only, func(s string) bool {
 		return s == address || strings.HasPrefix(s, "@") && strings.HasSuffix(address, s)
