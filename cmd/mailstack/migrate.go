@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -33,6 +34,10 @@ your --freeze-command there, or asks you to stop the old server. Where its Postf
 goes on, its queue has --queue-wait to get empty; where it is stopped, what waits
 there for the accounts is delivered here once they are open, and nothing is removed
 there: its Postfix, started again, would deliver it there too.
+
+A MySQL or MariaDB that does not run any more is read from a copy of its data
+directory (--mysql-datadir), which is removed again. In containers Dovecot is found
+by --container; another mailstack's is NAME-dovecot.
 
 --imap-from takes every server that people can log in to. --users names a CSV
 file, for your eyes only (chmod 600), with a line for each mailbox:
@@ -87,6 +92,7 @@ func (f *rsyncFlags) add(cmd *cobra.Command) {
 	flags.BoolVar(&f.ssh.Sudo, "sudo", false, "become root there with sudo, which must not ask for a password")
 	flags.StringVar(&f.container, "container", "", "`NAME` of the container there that Dovecot runs in")
 	flags.StringVar(&f.database, "database", "", "`NAME` of the database there with the accounts, if there are several")
+	flags.StringVar(&f.datadir, "mysql-datadir", "", "`PATH` there of the data directory of a MySQL or MariaDB that does not run any more")
 	flags.StringVar(&f.mapFile, "map", "", "TOML `FILE` that says which tables and columns hold the accounts")
 	flags.StringVar(&f.layout, "layout", "", "where mail lies there, as Dovecot's `MAIL_LOCATION` (default: as Dovecot says)")
 	flags.StringSliceVar(&f.only, "only", nil, "only these `ACCOUNTS`, or @DOMAINS with their aliases")
@@ -114,6 +120,9 @@ func (f *migrateFlags) check() error {
 		if f.users == "" {
 			errs = append(errs, errors.New("--users is missing: a file with user names and passwords"))
 		}
+	}
+	if f.rsync.datadir != "" && !path.IsAbs(f.rsync.datadir) {
+		errs = append(errs, fmt.Errorf("--mysql-datadir %q: not an absolute path (on the old server)", f.rsync.datadir))
 	}
 	if f.dryRun && f.final {
 		errs = append(errs, errors.New("--dry-run and --final exclude each other"))

@@ -36,6 +36,10 @@ func (a *app) newMover(ctx context.Context) (m *mover, done func(), err error) {
 		return nil, nil, err
 	}
 	done = func() { unlock(); closeDB() }
+	if err := a.clearDatadir(ctx, cfg); err != nil {
+		done()
+		return nil, nil, err
+	}
 	return &mover{app: a, db: db, move: accounts.NewMove()}, done, nil
 }
 

@@ -24,6 +24,7 @@ type rsyncFlags struct {
 	ssh       remote.Options
 	container string
 	database  string
+	datadir   string // of a stopped database server there; "": one that runs
 	layout    string
 	mapFile   string
 	only      []string
@@ -113,21 +114,29 @@ func (a *app) lookAt(ctx context.Context, host *remote.Host, cfg *config.Config,
 	if free, err := stack.FreeBytes(layout(cfg).Volume("vmail")); err == nil {
 		needs.FreeBytes = free
 	}
-	err := old.look(ctx, f)
+	err := old.look(ctx, f, func() (source.Dumper, func() error, error) {
+		if f.datadir != "" {
+			return a.openDatadir(ctx, host, cfg, f.datadir)
+		}
+		dumper, err := source.FindDumper(ctx, host, old.facts)
+		return dumper, func() error { return nil }, err
+	})
 	if old.facts != nil {
 		old.checks = source.Preflight(old.facts, old.list, old.stores, needs)
 	}
 	return old, err
 }
 
-func (o *oldHost) look(ctx context.Context, f rsyncFlags) (err error) {
+// look is lookAt's. open finds a way into the database; what it returns beside
+// that gives it up again.
+func (o *oldHost) look(ctx context.Context, f rsyncFlags, open func() (source.Dumper, func() error, error)) (err error) {
 	if o.facts, err = source.Inspect(ctx, o.host, source.Options{Container: f.container}); err != nil {
 		return err
 	}
-	if o.facts.Files != "" {
+	if o.facts.Files != "" && f.datadir == "" {
 		o.list, err = source.ReadFiles(ctx, o.host, o.facts, "")
 	} else {
-		o.list, err = o.fromDatabase(ctx, f)
+		o.list, err = o.fromDatabase(ctx, f, open)
 	}
 	if err != nil {
 		return err
@@ -141,7 +150,7 @@ func (o *oldHost) look(ctx context.Context, f rsyncFlags) (err error) {
 	return err
 }
 
-func (o *oldHost) fromDatabase(ctx context.Context, f rsyncFlags) (*source.Listing, error) {
+func (o *oldHost) fromDatabase(ctx context.Context, f rsyncFlags, open func() (source.Dumper, func() error, error)) (list *source.Listing, err error) {
 	options := source.AccountOptions{Database: f.database}
 	if f.mapFile != "" {
 		file, err := os.Open(f.mapFile)
@@ -153,10 +162,11 @@ func (o *oldHost) fromDatabase(ctx context.Context, f rsyncFlags) (*source.Listi
 			return nil, usageError(err)
 		}
 	}
-	dumper, err := source.FindDumper(ctx, o.host, o.facts)
+	dumper, done, err := open()
 	if err != nil {
 		return nil, err
 	}
+	defer func() { err = errors.Join(err, done()) }()
 	return source.ReadAccounts(ctx, dumper, o.facts, options)
 }
 

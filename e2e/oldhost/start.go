@@ -181,18 +181,22 @@ func (h *Host) Local(path string) string {
 // stop ends what Options.Stopped and Killed say.
 func (h *Host) stop(t T) {
 	t.Helper()
-	if !h.Stopped && !h.Killed {
-		return
+	if h.Stopped || h.Killed {
+		h.Stop(t, h.Killed)
 	}
+}
+
+// Stop ends all but sshd, the database in order or by SIGKILL.
+func (h *Host) Stop(t testing.TB, kill bool) {
+	t.Helper()
 	h.Exec(t, "sh", "-c", h.Freeze)
-	if h.Database == "" {
-		return
-	}
-	if h.Killed {
+	switch {
+	case h.Database == "":
+	case kill:
 		h.Exec(t, "sh", "-c", "pkill -KILL mysqld_safe; pkill -KILL mariadbd")
-		return
+	default:
+		h.Exec(t, "service", "mariadb", "stop")
 	}
-	h.Exec(t, "service", "mariadb", "stop")
 }
 
 func (h *Host) logsOnFailure(t T) {
