@@ -36,7 +36,9 @@ func TestMigrateStopped(t *testing.T) {
 			old.Stop(t, name == "killed")
 			s.cannotMigrate(t, []string{"name the data directory (--mysql-datadir)"}, base...)
 			s.refuseDatadirs(t, old, base)
-			s.killWhileReading(t, args)
+			s.endWhileReading(t, os.Interrupt, args)
+			s.expectNoOldData(t)
+			s.endWhileReading(t, os.Kill, args) // and the next run clears up
 			dry := s.mustRun(t, append(args, "--dry-run")...)
 			for _, a := range old.Accounts {
 				if !strings.Contains(dry, a.Address) {
@@ -67,21 +69,23 @@ func (s *Stack) expectNoOldData(t *testing.T) {
 	}
 }
 
-// killWhileReading kills a run as soon as its container is there, which leaves
-// both behind.
-func (s *Stack) killWhileReading(t *testing.T, args []string) {
+// endWhileReading ends a run as soon as its container is there.
+func (s *Stack) endWhileReading(t *testing.T, how os.Signal, args []string) {
 	t.Helper()
 	dir, container := s.oldData()
 	b := s.start(t, func(string) {}, append(args, "--dry-run")...)
 	waitUntil(t, 2*time.Minute, "container "+container, func() (bool, string) {
 		return docker(t, "ps", "--all", "--quiet", "--filter", "name=^/"+container+"$") != "", b.stderr.String()
 	})
-	if err := b.cmd.Process.Kill(); err != nil {
+	if err := b.cmd.Process.Signal(how); err != nil {
 		t.Fatal(err)
 	}
 	<-b.done
-	if _, err := os.Lstat(dir); err != nil {
+	switch _, err := os.Lstat(dir); {
+	case how == os.Kill && err != nil:
 		t.Fatalf("the killed run left nothing to clear: %v", err)
+	case how == os.Interrupt && b.cmd.ProcessState.ExitCode() != 130:
+		t.Errorf("the interrupted run ended with status %d: %s", b.cmd.ProcessState.ExitCode(), b.stderr)
 	}
 }
 

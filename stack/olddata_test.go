@@ -122,3 +122,16 @@ func TestOldDataLeft(t *testing.T) {
 		t.Errorf("another stack's container: %v, left %v", err, w.engine.containers[oldContainer])
 	}
 }
+
+// TestOldDataPurge: nothing of another host's stays when the stack goes.
+func TestOldDataPurge(t *testing.T) {
+	w := newWorld(t)
+	w.mustUp()
+	openOldData(t, w)
+	_, err := w.down(t)
+	must(t, err)
+	must(t, w.purge(t))
+	if _, err := os.Lstat(w.set.Layout.Dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the stack's directory is there: %v", err)
+	}
+}

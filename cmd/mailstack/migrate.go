@@ -35,9 +35,9 @@ goes on, its queue has --queue-wait to get empty; where it is stopped, what wait
 there for the accounts is delivered here once they are open, and nothing is removed
 there: its Postfix, started again, would deliver it there too.
 
-A MySQL or MariaDB that does not run any more is read from a copy of its data
-directory (--mysql-datadir), which is removed again. In containers Dovecot is found
-by --container; another mailstack's is NAME-dovecot.
+What a MySQL or MariaDB that does not run any more left there is read from a copy,
+which is removed again (--mysql-datadir /var/lib/mysql). A Dovecot that runs in a
+container is named with --container; another mailstack's is mailstack-dovecot.
 
 --imap-from takes every server that people can log in to. --users names a CSV
 file, for your eyes only (chmod 600), with a line for each mailbox:

@@ -15,10 +15,6 @@ import (
 	"mailstack/stack"
 )
 
-// binaryLogs are a database server's, at the top of its data directory: they can
-// be larger than all the rest, and hold nothing that the tables do not.
-var binaryLogs = []string{"/*-bin.[0-9]*", "/binlog.[0-9]*"}
-
 // datadirDumper reads a copy of a stopped server's data directory.
 type datadirDumper struct{ data *stack.OldData }
 
@@ -68,7 +64,7 @@ func (a *app) openDatadir(ctx context.Context, host *remote.Host, cfg *config.Co
 		return data.Close(ctx)
 	}
 	fmt.Fprintf(a.Stderr, "copying %s from %s (%s), to read the accounts in it; the copy is removed again\n", dir.Path, host.Target(), bytesText(dir.Bytes))
-	err = migrate.CopyDir(ctx, migrate.Over(host), dir.Path, data.Dir(), stack.UIDMySQL, binaryLogs...)
+	err = migrate.CopyDir(ctx, migrate.Over(host), dir.Path, data.Dir(), stack.UIDMySQL, source.BinaryLogs...)
 	if err == nil {
 		err = startDatadir(ctx, data, desired.Image("mysql").Ref, dir)
 	}

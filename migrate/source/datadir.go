@@ -25,8 +25,13 @@ const maxMajor, maxMinor = 11, 8
 type Datadir struct {
 	Path    string
 	Version string // that last ran there, "10.11.6-MariaDB"; "" not known
-	Bytes   int64  // on the disk there
+	Bytes   int64  // on the disk there, without BinaryLogs
 }
+
+// BinaryLogs are patterns of rsync(1) for a server's, at the top of its data
+// directory: they can be larger than all the rest, and say nothing that the tables
+// do not.
+var BinaryLogs = []string{"/*-bin.[0-9]*", "/binlog.[0-9]*"}
 
 // InspectDatadir looks at a data directory on the old server and says whether our
 // MariaDB can open a copy of it. Its errors have a hint.

@@ -1,6 +1,7 @@
 package source
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"os/exec"
@@ -70,6 +71,20 @@ func TestDatadir(t *testing.T) {
 			t.Errorf("%s: %+v", test.name, got)
 		}
 		expectHint(t, test.name, err, test.hint)
+	}
+}
+
+// TestDatadirSize: what is not copied needs no room here.
+func TestDatadirSize(t *testing.T) {
+	host := newHost(t, nil)
+	dir := t.TempDir()
+	for name, size := range map[string]int{"ibdata1": 3 << 20, "mysql-bin.000001": 8 << 20, "binlog.000002": 8 << 20, "mysql-bin.index": 1 << 20} {
+		if err := os.WriteFile(filepath.Join(dir, name), bytes.Repeat([]byte("x"), size), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if d, err := InspectDatadir(t.Context(), host, dir); err != nil || d.Bytes < 4<<20 || d.Bytes > 5<<20 {
+		t.Errorf("%+v, %v; want some 4 MiB", d, err)
 	}
 }
 

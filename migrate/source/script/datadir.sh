@@ -29,7 +29,11 @@ else
 		fi
 	done
 	say size
-	du -sk . 2>/dev/null | cut -f 1
+	# Without binary logs, which are not copied.
+	{
+		du -sk .
+		du -sk ./*-bin.[0-9]* ./binlog.[0-9]*
+	} 2>/dev/null | awk 'NR == 1 { all = $1; next } { all -= $1 } END { printf "%.0f\n", all }'
 	# A server that has one of these open; one in a container knows it by another
 	# path. Without the right to look at other processes there are the locks that it
 	# takes: "1: POSIX ADVISORY WRITE 812 08:01:393245 0 EOF" (proc(5)).
