@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 
@@ -119,6 +120,9 @@ func (s *Stack) foldersOf(t *testing.T, a oldhost.Account) (folders []oldhost.Fo
 		t.Fatal(err)
 	}
 	for _, l := range list {
+		if slices.Contains(l.Attrs, imap.MailboxAttrNoSelect) {
+			continue // only the beginning of other names
+		}
 		data, err := c.Status(l.Mailbox, &imap.StatusOptions{NumMessages: true, NumUnseen: true, UIDNext: true, UIDValidity: true}).Wait()
 		if err != nil {
 			t.Fatal(err)

@@ -17,18 +17,24 @@ import (
 func TestMigrateByRsync(t *testing.T) {
 	t.Parallel()
 	for name, opts := range map[string]oldhost.Options{
-		"postfixadmin":      {Kind: oldhost.PostfixAdmin},
+		"postfixadmin": {Kind: oldhost.PostfixAdmin, Layout: oldhost.Layout{
+			Hashed: true, Subdir: "Maildir", Apart: true, Prefix: "INBOX.",
+		}},
 		"ispmail":           {Kind: oldhost.ISPmail, Sudo: true, Layout: oldhost.Layout{FS: true}},
 		"docker-mailserver": {Kind: oldhost.DockerMailserver},
 	} {
 		t.Run(name, func(t *testing.T) {
 			opts.Spool = moveSpool()
-			testMigrateByRsync(t, opts)
+			s, old := testMigrateByRsync(t, opts)
+			if opts.Kind == oldhost.DockerMailserver {
+				s.moveOn(t, old)
+			}
 		})
 	}
 }
 
-func testMigrateByRsync(t *testing.T, opts oldhost.Options) {
+func testMigrateByRsync(t *testing.T, opts oldhost.Options) (*Stack, *oldhost.Host) {
+	t.Helper()
 	old, s := oldHost(t, opts), newStack(t, "")
 	s.up(t, "--no-probe")
 	args := moveFrom(old)
@@ -65,6 +71,30 @@ func testMigrateByRsync(t *testing.T, opts oldhost.Options) {
 	}
 	d.expect(t, "STAT", "+OK 488 15003687")
 	s.waitMail(t, bob.Address, bob.Password, "INBOX", s.deliver(t, stranger, bob.Address))
+	return s, old
+}
+
+// moveOn: all of it moves once more, from this stack into another.
+func (s *Stack) moveOn(t *testing.T, old *oldhost.Host) {
+	t.Helper()
+	to := newStack(t, "")
+	to.up(t, "--no-probe")
+	name, dir := oldName(t)
+	ssh := oldhost.ThisMachine(t, oldhost.Options{Name: name, Dir: dir})
+	args := []string{
+		"migrate", "--rsync-from", ssh.Alias, "--ssh-config", ssh.Config, "--container", s.container("dovecot"), "--allow-weak-hashes",
+	}
+	for _, domain := range old.Domains {
+		args = append(args, "--only", "@"+domain)
+	}
+	to.mustRun(t, args...)
+	want := map[string][]oldhost.Folder{}
+	for _, a := range old.Accounts {
+		if !a.Disabled {
+			want[a.Address] = s.foldersOf(t, a)
+		}
+	}
+	to.lastCopy(t, old, want, append(args, "--freeze-command", "docker stop "+s.container("postfix")+" "+s.container("dovecot"))...)
 }
 
 // lastCopy runs the last copy, which has to open all accounts with what the old
