@@ -1,12 +1,8 @@
 package e2e
 
 import (
-	"context"
 	"errors"
-	"fmt"
-	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -249,6 +245,22 @@ func TestMigrateSourceRefused(t *testing.T) {
 			}
 		}
 	})
+	t.Run("compressed", func(t *testing.T) {
+		t.Parallel()
+		h := oldHost(t, oldhost.Options{Kind: oldhost.DockerMailserver})
+		// As compressed by hand: the name says how long the message is.
+		cur := filepath.Join(h.Local(h.Account("bob@example.org").Maildir), "cur")
+		if err := errors.Join(os.MkdirAll(cur, 0o700), os.WriteFile(filepath.Join(cur, "1.M1P1.old,S=1000:2,SZ"), []byte("\x1f\x8b\x08\x00gzip"), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		facts, list, stores := look(t, reach(t, h.SSH, false))
+		checks := source.Preflight(facts, list, stores, source.Needs{FreeBytes: -1})
+		i := slices.IndexFunc(checks, func(c source.Check) bool { return c.Name == "unusable" && c.Level == source.Fail })
+		if i < 0 || !strings.Contains(checks[i].Text, "its messages are compressed") || !strings.Contains(checks[i].Text, "(bob@example.org)") ||
+			!strings.Contains(checks[i].Remedy, "mailstack migrate --imap-from") {
+			t.Errorf("compressed messages: %+v", checks)
+		}
+	})
 	t.Run("stopped database", func(t *testing.T) {
 		t.Parallel()
 		host := reach(t, oldHost(t, oldhost.Options{Kind: oldhost.ISPmail, Stopped: true}).SSH, false)
@@ -294,95 +306,5 @@ func TestMigrateSourceMailstack(t *testing.T) {
 	if len(list.Accounts) != 1 || list.Schema != "mailstack" || !strings.HasPrefix(string(list.Accounts[0].Hash), "{ARGON2ID}") ||
 		list.Accounts[0].Store.Maildir != want || list.Accounts[0].Store.Separator != '/' {
 		t.Errorf("read %s: %+v, %+v; want mail in %s", list.Schema, list.Accounts, stores, want)
-	}
-}
-
-// TestMigrateSSH: the real ssh, its errors, its shared connections, and rsync
-// over them.
-func TestMigrateSSH(t *testing.T) {
-	t.Parallel()
-	h := oldHost(t, oldhost.Options{Kind: oldhost.DockerMailserver, Sudo: true})
-	dir := t.TempDir()
-	other, unknown := filepath.Join(dir, "other"), filepath.Join(dir, "unknown")
-	mustTool(t, "", "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", other)
-	key, err := os.ReadFile(other + ".pub")
-	if err != nil {
-		t.Fatal(err)
-	}
-	words := strings.Fields(string(key))
-	changed := filepath.Join(dir, "changed")
-	for file, text := range map[string]string{unknown: "", changed: fmt.Sprintf("[127.0.0.1]:%d %s %s\n", h.SSH.Port, words[0], words[1])} {
-		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	address := h.SSH.User + "@127.0.0.1"
-	for _, test := range []struct {
-		name string
-		o    remote.Options
-		want remote.Reason
-	}{
-		{"unknown key", remote.Options{Target: address, Port: h.SSH.Port, Identity: h.SSH.Key, ConfigFile: "/dev/null", Extra: []string{"UserKnownHostsFile=" + unknown}}, remote.HostKeyUnknown},
-		{"changed key", remote.Options{Target: address, Port: h.SSH.Port, Identity: h.SSH.Key, ConfigFile: "/dev/null", Extra: []string{"UserKnownHostsFile=" + changed}}, remote.HostKeyChanged},
-		{"wrong key", remote.Options{Target: h.SSH.Alias, ConfigFile: h.SSH.Config, Extra: []string{"IdentityFile=" + other, "IdentitiesOnly=yes", "IdentityAgent=none", "User=nobody"}}, remote.AuthRefused},
-		{"nobody listens", remote.Options{Target: "127.0.0.1", Port: freePort(t), ConfigFile: "/dev/null"}, remote.Unreachable},
-		{"no such name", remote.Options{Target: "host.invalid", ConfigFile: "/dev/null"}, remote.Unreachable},
-	} {
-		_, err := remote.Connect(t.Context(), test.o)
-		var failed *remote.ConnectError
-		if !errors.As(err, &failed) || failed.Reason != test.want || failed.Hint() == "" || failed.Said == "" {
-			t.Errorf("%s: %v, want reason %d", test.name, err, test.want)
-		}
-	}
-
-	host := reach(t, h.SSH, true)
-	if out, err := host.Script(t.Context(), `id -u; printf '%s\n' "$1"`, "it's\na \"word\"").Output(); err != nil || string(out) != "0\nit's\na \"word\"\n" {
-		t.Errorf("a script with sudo: %q, %v", out, err)
-	}
-	if _, err := host.Command(t.Context(), "no-such-program").Output(); !errors.As(err, new(*remote.NotFoundError)) {
-		t.Errorf("a program that is not there: %v", err)
-	}
-	sourceDisconnected(t, h, host)
-	sourceRsync(t, host, dir)
-}
-
-// sourceDisconnected: a connection that breaks is told from a program that
-// fails, and the next command makes a new one.
-func sourceDisconnected(t *testing.T, h *oldhost.Host, host *remote.Host) {
-	t.Helper()
-	stream, err := host.Script(t.Context(), "echo ready; sleep 600").Stream()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := stream.Read(make([]byte, 64)); err != nil {
-		t.Fatal(err)
-	}
-	h.Exec(t, "pkill", "-KILL", "-f", "sshd: "+h.SSH.User)
-	_, err = io.ReadAll(stream)
-	var lost *remote.ConnectError
-	if !errors.As(err, &lost) || lost.Reason != remote.Lost {
-		t.Errorf("read from a broken connection: %v", err)
-	}
-	if out, err := host.Command(t.Context(), "echo", "again").Output(); err != nil || string(out) != "again\n" {
-		t.Errorf("the next command: %q, %v", out, err)
-	}
-}
-
-// sourceRsync: rsync comes by the same way, as root, with any name.
-func sourceRsync(t *testing.T, host *remote.Host, dir string) {
-	t.Helper()
-	const there = "/root/it's a \"dir\""
-	if _, err := host.Script(t.Context(), `mkdir "$1" && echo text >"$1/file" && chmod 600 "$1/file"`, there).Output(); err != nil {
-		t.Fatal(err)
-	}
-	args := append([]string{"--archive", "--protect-args"}, host.RsyncShell(1)...)
-	args = append(args, host.RsyncPath(there+"/"), filepath.Join(dir, "copy"))
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	if out, err := exec.CommandContext(ctx, "rsync", args...).CombinedOutput(); err != nil {
-		t.Fatalf("rsync: %v\n%s", err, out)
-	}
-	if text, err := os.ReadFile(filepath.Join(dir, "copy", "file")); err != nil || string(text) != "text\n" {
-		t.Errorf("copied: %q, %v", text, err)
 	}
 }
