@@ -23,14 +23,16 @@ func (b box) large(n int) {
 	}
 }
 
-// onCopied calls what once, when the first message has been copied.
+// onCopied calls what once, when the first message has been copied: rsync tells of
+// one before it gives it its date, without which it is copied again, so when it
+// tells of the second.
 type onCopied struct {
 	what func()
 	done bool
 }
 
 func (o *onCopied) Report(e Event) {
-	if e.Phase == Copying && e.Done.Messages > 0 && !o.done {
+	if e.Phase == Copying && e.Done.Messages > 1 && !o.done {
 		o.done = true
 		o.what()
 	}
