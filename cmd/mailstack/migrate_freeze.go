@@ -10,6 +10,7 @@ import (
 	"mailstack/migrate"
 	"mailstack/migrate/remote"
 	"mailstack/migrate/source"
+	"mailstack/stack"
 )
 
 // cutOver is the time in which nobody can use the mail on either server, as
@@ -82,6 +83,9 @@ func (m *rsyncMigration) askToStop(ctx context.Context) error {
 
 // stopAdvice is what stops the old server, as far as it is known.
 func stopAdvice(f *source.Facts) string {
+	if name := f.Mailstack(); name != "" {
+		return f.Engine + " stop " + remote.Quote(stack.ContainerName(name, "postfix"), stack.ContainerName(name, "dovecot"))
+	}
 	services := []string{"dovecot"}
 	if name, _, _ := strings.Cut(strings.ToLower(f.MTA.Name), " "); name == "exim" {
 		services = []string{"exim4", "dovecot"}
@@ -95,7 +99,7 @@ func stopAdvice(f *source.Facts) string {
 }
 
 func inContainer(f *source.Facts) string {
-	if f.Dovecot.Container == "" {
+	if f.Dovecot.Container == "" || f.Mailstack() != "" {
 		return ""
 	}
 	return ", in the container " + f.Dovecot.Container + " but not the container itself"

@@ -43,6 +43,14 @@ func TestAskToStop(t *testing.T) {
 			true,
 			"\n    podman exec mail supervisorctl stop postfix dovecot\n",
 		},
+		{
+			"stopped\n",
+			source.Facts{Engine: "docker", Dovecot: source.Dovecot{Container: "club-dovecot"}, Containers: []source.Container{{
+				Name: "club-dovecot", Labels: map[string]string{"mailstack.service": "dovecot", "mailstack.stack": "club"},
+			}}},
+			true,
+			"what people read it with; ssh has to go on:\n\n    docker stop club-postfix club-dovecot\n",
+		},
 	} {
 		m, said := asking(strings.NewReader(test.input), test.facts)
 		err := m.askToStop(t.Context())

@@ -75,14 +75,14 @@ func waysInto(f *Facts) ([]way, error) {
 		return []way{containerWay(f.Engine, c.Name, `export MYSQL_PWD="$MYSQL_ROOT_PASSWORD"
 exec $(command -v mariadb-dump || command -v mysqldump) --user=root "$@"`)}, nil
 	}
-	if box := f.named(f.Dovecot.Container); box != nil && box.Labels[mailstackService] == "dovecot" {
+	if name := f.Mailstack(); name != "" {
 		for _, c := range f.Containers {
-			if c.Labels[mailstackService] == "mysql" && c.Labels[mailstackStack] == box.Labels[mailstackStack] {
+			if c.Labels[mailstackService] == "mysql" && clean(c.Labels[mailstackStack]) == name {
 				return []way{mailstackWay(f.Engine, c.Name)}, nil
 			}
 		}
 		return nil, &problem{
-			"no container of stack " + clean(box.Labels[mailstackStack]) + " on the old server runs its database", "start it there: mailstack up",
+			"no container of stack " + name + " on the old server runs its database", "start it there: mailstack up",
 		}
 	}
 	ways := []way{hostWay("as root by the socket", Connection{}, "")}

@@ -134,6 +134,15 @@ func (f *Facts) named(name string) *Container {
 	return nil
 }
 
+// Mailstack is the name of the stack whose Dovecot was found; "" where it is none
+// of a mailstack.
+func (f *Facts) Mailstack() string {
+	if box := f.named(f.Dovecot.Container); box != nil && box.Labels[mailstackService] == "dovecot" {
+		return clean(box.Labels[mailstackStack])
+	}
+	return ""
+}
+
 // outside is what a path that Dovecot knows is called on the host itself: the
 // same, or what is mounted there into Dovecot's container. "" if it is not to
 // be seen from the host.
