@@ -187,7 +187,7 @@ func (h *Host) stop(t T) {
 }
 
 // Stop ends all but sshd, the database in order or by SIGKILL.
-func (h *Host) Stop(t testing.TB, kill bool) {
+func (h *Host) Stop(t T, kill bool) {
 	t.Helper()
 	h.Exec(t, "sh", "-c", h.Freeze)
 	switch {
