@@ -62,11 +62,22 @@ func (x *Executor) create(ctx context.Context, spec ContainerSpec) error {
 	return err
 }
 
+// createTimeout bounds the making of a container, which takes less than a second.
+const createTimeout = time.Minute
+
 // createOnly makes a container. One of this stack's that has its name was made
 // for a killed up, and goes.
+//
+// An interrupt waits for the engine's answer: it would make the container all the
+// same, and too late for whoever cleans up.
 func (x *Executor) createOnly(ctx context.Context, spec ContainerSpec) error {
 	return settle(ctx, func() (bool, error) {
-		err := x.Engine.CreateContainer(ctx, spec)
+		if err := ctx.Err(); err != nil {
+			return true, err
+		}
+		asked, cancel := context.WithTimeout(context.WithoutCancel(ctx), createTimeout)
+		defer cancel()
+		err := x.Engine.CreateContainer(asked, spec)
 		if !errors.Is(err, ErrConflict) {
 			return true, err
 		}
