@@ -16,6 +16,7 @@ func TestChangesOfARunningStack(t *testing.T) {
 	t.Parallel()
 	s := newStack(t, "")
 	s.up(t, "--no-probe")
+	s.refusesLocked(t, "up", "down", "maintain")
 	s.testChangedKeys(t)
 	s.testSecrets(t)
 	s.testCertificateRenewal(t)

@@ -127,13 +127,17 @@ func testDiskFull(t *testing.T, s *Stack, _ string) {
 	s.refuse(t, 1, []string{dir, "nearly full", "[data]"}, "up")
 }
 
-func testLockHeld(t *testing.T, s *Stack, _ string) {
+func testLockHeld(t *testing.T, s *Stack, _ string) { s.refusesLocked(t, "up", "down") }
+
+// refusesLocked: no command goes on while another one holds the stack's lock.
+func (s *Stack) refusesLocked(t *testing.T, commands ...string) {
+	t.Helper()
 	unlock, err := stack.Lock(s.layout(), "migrate", time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer unlock()
-	for _, command := range []string{"up", "down", "maintain"} {
+	for _, command := range commands {
 		s.refuse(t, 1, []string{fmt.Sprintf("is held by mailstack migrate (process %d, since ", os.Getpid()), "wait"}, command)
 	}
 }
