@@ -39,8 +39,8 @@ e2e: build
 test-long: prepare-test build
 	MAILSTACK_BIN=$(CURDIR)/bin/mailstack $(GO) test -count=1 -timeout 120m -v ./e2e -long
 
-# Times, beside other programs, on a stack of its own; the table goes to bin/ too.
-bench: prepare build
+# Figures beside other programs, on stacks of its own; the table goes to bin/ too.
+bench: prepare-test build
 	$(GO) run ./bench -binary bin/mailstack -json bin/bench.json
 
 clean:

@@ -35,7 +35,7 @@ func TestMedian(t *testing.T) {
 func TestInterleave(t *testing.T) {
 	var order strings.Builder
 	say := func(name string) contender {
-		return contender{name, "", func(context.Context) error { order.WriteString(name); return nil }}
+		return contender{name, "", timed(func(context.Context) error { order.WriteString(name); return nil })}
 	}
 	all, err := interleave(t.Context(), 2, []contender{say("a"), say("b"), say("c")})
 	if err != nil {
@@ -50,7 +50,7 @@ func TestInterleave(t *testing.T) {
 		}
 	}
 	broken := errors.New("broken")
-	_, err = interleave(t.Context(), 2, []contender{{"d", "", func(context.Context) error { return broken }}})
+	_, err = interleave(t.Context(), 2, []contender{{"d", "", timed(func(context.Context) error { return broken })}})
 	if !errors.Is(err, broken) || !strings.HasPrefix(err.Error(), "d: ") {
 		t.Errorf("error %v", err)
 	}
@@ -60,8 +60,10 @@ func TestReport(t *testing.T) {
 	r := newResult("1.2")
 	r.CPUs, r.Taken = 2, time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
 	r.add(suite{name: "probe", about: "one look"}, 3, []series{
-		{"ours", "everything", "s", []float64{2, 1, 4}},
-		{"theirs, longer", "less", "s", []float64{0.5, 0.25, 0.5}},
+		{"", "ours", "everything", "s", []float64{2, 1, 4}},
+		{"", "theirs, longer", "less", "s", []float64{0.5, 0.25, 0.5}},
+		{"logins", "bare", "", "1/s", []float64{10, 20, 40}},
+		{"logins", "ours", "", "1/s", []float64{9, 18, 44}},
 	})
 	var text bytes.Buffer
 	if err := r.writeText(&text); err != nil {
@@ -70,9 +72,12 @@ func TestReport(t *testing.T) {
 	const want = `mailstack 1.2, 2 processors, 2026-05-01T12:00:00Z
 
 probe: one look; 3 rounds
-                median   min    max    ratio
-ours            2.000 s  1.000  4.000  1.00   everything
-theirs, longer  0.500 s  0.250  0.500  0.25   less
+                median      min     max     ratio
+ours            2.000 s     1.000   4.000   1.00   everything
+theirs, longer  0.500 s     0.250   0.500   0.25   less
+logins
+  bare          20.000 1/s  10.000  40.000  1.00
+  ours          18.000 1/s  9.000   44.000  0.90
 `
 	if text.String() != want {
 		t.Errorf("got\n%s\nwant\n%s", text.String(), want)
@@ -96,14 +101,14 @@ func TestUsage(t *testing.T) {
 	if _, err := parse([]string{"-help"}, &stderr); !errors.Is(err, flag.ErrHelp) {
 		t.Errorf("-help: %v", err)
 	}
-	_, err := parse([]string{"-suite", "probe,nosuch", "-rounds", "0", "more"}, &stderr)
-	for _, word := range []string{`-suite "nosuch": not one of probe`, "-rounds 0", `got ["more"]`} {
+	_, err := parse([]string{"-only", "probe,nosuch", "-rounds", "0", "more"}, &stderr)
+	for _, word := range []string{`-only "nosuch": not one of logins,`, "-rounds 0", `got ["more"]`} {
 		if err == nil || !strings.Contains(err.Error(), word) {
 			t.Errorf("%v does not say %s", err, word)
 		}
 	}
 	o, err := parse(nil, &stderr)
-	if err != nil || o.rounds < 5 || len(o.only) != len(suites) {
+	if err != nil || o.effort.rounds < 5 || o.effort.quick || len(o.only) != len(suites) {
 		t.Errorf("by default %+v, %v", o, err)
 	}
 }

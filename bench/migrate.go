@@ -27,29 +27,33 @@ var spools = []struct {
 // the same tree, both by ssh from this machine to itself, each into a directory of
 // its own. The pass lists, copies, puts in place and compares; the plain rsync
 // copies. So what of the pass is copying is shown, too.
-func migrateSuite(ctx context.Context, s *stack, rounds int) (all []series, err error) {
+func migrateSuite(ctx context.Context, s *stack, e effort) (all []series, err error) {
 	return all, withHost(ctx, func(t *bencher) error {
 		ssh := oldhost.ThisMachine(t, oldhost.Options{})
 		for _, spool := range spools {
 			tree := filepath.Join(s.dir, "spool-"+spool.name)
-			if err := makeSpool(tree, spool.mailboxes, spool.messages, spool.octets); err != nil {
+			messages := e.pick(spool.messages, 2)
+			if err := makeSpool(tree, spool.mailboxes, messages, spool.octets); err != nil {
 				return err
 			}
 			m := mover{ssh: ssh, tree: tree, into: tree + "-moved"}
-			about := fmt.Sprintf("%d mailboxes with %d messages of %d KiB", spool.mailboxes, spool.messages, spool.octets>>10)
-			result, err := interleave(ctx, rounds, []contender{
-				{"rsync -a, " + spool.name, about, m.plain},
-				{"pass one, " + spool.name, about + ", listed, copied, put in place and compared", m.pass},
+			about := fmt.Sprintf("%d mailboxes with %d messages of %d KiB", spool.mailboxes, messages, spool.octets>>10)
+			result, err := interleave(ctx, e.rounds, []contender{
+				{"rsync -a", "", timed(m.plain)},
+				{"pass one", "listed, copied, put in place and compared", timed(m.pass)},
 			})
 			if err != nil {
 				return err
 			}
 			// The first was not counted.
 			listed := series{
-				Name: "pass one, " + spool.name + ", without comparison", About: about + ", listed, copied and put in place",
+				Name: "pass one, without comparison", About: "listed, copied and put in place",
 				Unit: "s", Values: m.copied[1:],
 			}
-			all = append(append(all, result...), listed)
+			for _, one := range append(result, listed) {
+				one.Figure = about
+				all = append(all, one)
+			}
 			if err := os.RemoveAll(m.into); err != nil {
 				return err
 			}

@@ -47,7 +47,7 @@ modules:
 
 // probeSuite times a whole run of our probe beside what looks at mail servers
 // elsewhere. None of the others logs in, sends or fetches mail.
-func probeSuite(ctx context.Context, s *stack, rounds int) (_ []series, err error) {
+func probeSuite(ctx context.Context, s *stack, e effort) (_ []series, err error) {
 	conf := filepath.Join(s.dir, "blackbox")
 	ca, err := s.mailstack(ctx, nil, "cert", "trust", "--print")
 	if err != nil {
@@ -77,13 +77,13 @@ func probeSuite(ctx context.Context, s *stack, rounds int) (_ []series, err erro
 	if err := s.awaitBlackbox(ctx, address); err != nil {
 		return nil, fmt.Errorf("%w\n%s", err, c.Log(ctx))
 	}
-	return interleave(ctx, rounds, []contender{
-		{"mailstack probe", "every check: logins, refusals, delivery, certificates, sockets", s.probe()},
-		{"mailstack probe --skip refusal", "the same without wrong passwords, each of which costs 2 s", s.probe("--skip", "refusal")},
-		{"mailstack probe --only imaps,pop3s,smtp", "two logins, and the dialogue on port 25", s.probe("--only", "imaps,pop3s,smtp")},
-		{"check_imap, check_pop, check_smtp", "three greetings, one after the other", s.plugins(c, "imap", "pop3", "smtp")},
-		{"check_simap, check_spop, check_smtp -S", "three greetings with TLS, one after the other", s.plugins(c, "imaps", "pop3s", "smtp -S")},
-		{"blackbox_exporter, imaps and smtp", "two greetings with TLS, asked for over HTTP", s.blackbox(address)},
+	return interleave(ctx, e.rounds, []contender{
+		{"mailstack probe", "every check: logins, refusals, delivery, certificates, sockets", timed(s.probe())},
+		{"mailstack probe --skip refusal", "the same without wrong passwords, each of which costs 2 s", timed(s.probe("--skip", "refusal"))},
+		{"mailstack probe --only imaps,pop3s,smtp", "two logins, and the dialogue on port 25", timed(s.probe("--only", "imaps,pop3s,smtp"))},
+		{"check_imap, check_pop, check_smtp", "three greetings, one after the other", timed(s.plugins(c, "imap", "pop3", "smtp"))},
+		{"check_simap, check_spop, check_smtp -S", "three greetings with TLS, one after the other", timed(s.plugins(c, "imaps", "pop3s", "smtp -S"))},
+		{"blackbox_exporter, imaps and smtp", "two greetings with TLS, asked for over HTTP", timed(s.blackbox(address))},
 	})
 }
 

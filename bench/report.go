@@ -35,7 +35,7 @@ type summary struct {
 	Median float64 `json:"median"`
 	Min    float64 `json:"min"`
 	Max    float64 `json:"max"`
-	Ratio  float64 `json:"ratio"` // of the median to that of the suite's first series
+	Ratio  float64 `json:"ratio"` // to the first series of the same figure
 }
 
 func newResult(version string) *result {
@@ -45,11 +45,11 @@ func newResult(version string) *result {
 func (r *result) add(s suite, rounds int, all []series) {
 	part := suiteResult{Name: s.name, About: s.about, Rounds: rounds}
 	for _, one := range all {
-		m := summary{series: one, Median: median(one.Values), Min: slices.Min(one.Values), Max: slices.Max(one.Values)}
-		if m.Ratio = 1; len(part.Series) > 0 {
-			m.Ratio = m.Median / part.Series[0].Median
-		}
-		part.Series = append(part.Series, m)
+		first := all[slices.IndexFunc(all, func(s series) bool { return s.Figure == one.Figure })]
+		part.Series = append(part.Series, summary{
+			series: one, Median: median(one.Values), Min: slices.Min(one.Values), Max: slices.Max(one.Values),
+			Ratio: ratio(one.Values, first.Values),
+		})
 	}
 	r.Suites = append(r.Suites, part)
 }
@@ -62,7 +62,15 @@ func (r *result) writeText(w io.Writer) error {
 		fmt.Fprintf(&out, "\n%s: %s; %d rounds\n", s.Name, s.About, s.Rounds)
 		table := tabwriter.NewWriter(&out, 0, 0, 2, ' ', 0)
 		fmt.Fprintln(table, "\tmedian\tmin\tmax\tratio\t")
+		figure := ""
 		for _, m := range s.Series {
+			if m.Figure != figure {
+				figure = m.Figure
+				fmt.Fprintf(table, "%s\t\t\t\t\t\n", figure)
+			}
+			if m.Figure != "" {
+				m.Name = "  " + m.Name
+			}
 			fmt.Fprintf(table, "%s\t%.3f %s\t%.3f\t%.3f\t%.2f\t%s\n", m.Name, m.Median, m.Unit, m.Min, m.Max, m.Ratio, m.About)
 		}
 		if err := table.Flush(); err != nil {

@@ -1,0 +1,53 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"mailstack/bench/load"
+)
+
+// loginsSuite counts logins, each over a connection and a TLS handshake of its
+// own. Everybody has logged in before, within the five minutes that mailstack
+// remembers a verified password; the suite password has what the first costs.
+func loginsSuite(ctx context.Context, s *stack, e effort) ([]series, error) {
+	bare, ours, err := s.both(ctx)
+	if err != nil {
+		return nil, err
+	}
+	users, span := e.pick(1000, 50), e.span(20*time.Second, 2*time.Second)
+	clear := cheap(bare)
+	for _, t := range []*target{bare, clear} { // makes the mailboxes
+		if err := t.everybody(ctx, users); err != nil {
+			return nil, err
+		}
+	}
+	var all []series
+	for _, f := range []struct {
+		name, listener string
+		users          int
+	}{
+		{"IMAP, many users", "imaps", users},
+		{"IMAP, one user", "imaps", 1},
+		{"POP3, many users", "pop3s", users},
+		{"POP3, one user", "pop3s", 1},
+	} {
+		turn := func(ctx context.Context, t *target) ([]reading, error) {
+			if t == ours {
+				if err := t.everybody(ctx, f.users); err != nil {
+					return nil, err
+				}
+			}
+			rate, err := load.Rate(ctx, workers, span, func(ctx context.Context, n int) error {
+				return t.logIn(ctx, f.listener, n%f.users)
+			})
+			return []reading{{f.name, "1/s", rate}}, err
+		}
+		list, err := interleave(ctx, e.rounds, against(turn, bare, clear, ours))
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, list...)
+	}
+	return all, nil
+}
