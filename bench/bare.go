@@ -61,6 +61,7 @@ func (s *stack) makeBare(ctx context.Context) (*target, error) {
 		name: "bare", about: "Dovecot and Postfix by hand, users in a file, the same hash",
 		Server: load.Server{TLS: config, Ports: map[string]int{}},
 		domain: s.hostname, password: s.password, mail: s.bareDir("vmail"),
+		containers: []string{s.bareName("dovecot"), s.bareName("postfix")},
 	}
 	for _, dir := range []string{"conf", "tls", "socket", "queue", "vmail"} {
 		err = errors.Join(err, os.MkdirAll(s.bareDir(dir), 0o755))

@@ -112,3 +112,60 @@ func TestUsage(t *testing.T) {
 		t.Errorf("by default %+v, %v", o, err)
 	}
 }
+
+// TestHistory: the layers that two images share count once.
+func TestHistory(t *testing.T) {
+	const base = "\n73000000 2026-01-02 ADD rootfs"
+	one, errOne := parseHistory("0 2026-02-01 CMD x\n2000000 2026-02-01 COPY a" + base)
+	two, errTwo := parseHistory("4000000 2026-02-01 COPY a" + base)
+	_, errText := parseHistory("4MB 2026-02-01 COPY a")
+	if errOne != nil || errTwo != nil || errText == nil {
+		t.Fatalf("errors %v, %v; of what is no number %v", errOne, errTwo, errText)
+	}
+	sum := 0.0
+	for layer, size := range one {
+		sum += size
+		delete(two, layer)
+	}
+	for _, size := range two {
+		sum += size
+	}
+	if sum != 73+2+4 {
+		t.Errorf("together %v MB", sum)
+	}
+}
+
+// TestSteps reads what README shows of up's progress.
+func TestSteps(t *testing.T) {
+	s := &stack{name: "demo", dir: "/tmp/x"}
+	got := s.steps("begin     stack demo\n✓  1/25  begin    stack demo  0.0 s\n✓  2/25  build    image mailstack/mysql:1a2b  12.5 s\n" +
+		"✓  3/25  init     /tmp/x/data/queue  0.8 s\n✓ 24/25  create   container demo-postfix  0.3 s\ndemo is up (2.5 s)\n")
+	want := []reading{
+		{"step build image mailstack/mysql", "s", 12.5}, {"step init queue", "s", 0.8}, {"step create container postfix", "s", 0.3},
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %v", got)
+	}
+}
+
+func TestRatio(t *testing.T) {
+	if got := ratio([]float64{1, 20, 3}, []float64{2, 20, 4}); got != 0.75 {
+		t.Errorf("of rounds: %v", got)
+	}
+	if got := ratio([]float64{3}, []float64{2, 2}); got != 1.5 {
+		t.Errorf("of medians: %v", got)
+	}
+}
+
+func TestCompose(t *testing.T) {
+	var c inspected
+	c.HostConfig.CapDrop = []string{"ALL"}
+	service, err := composeService(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := json.Marshal(service)
+	if err != nil || bytes.Contains(data, []byte("null")) {
+		t.Errorf("Compose takes no null: %s (%v)", data, err)
+	}
+}

@@ -112,12 +112,15 @@ func composeService(c inspected) (map[string]any, error) {
 	}
 	return map[string]any{
 		"image": c.Image, "user": c.Config.User, "command": []string{"sleep", "infinity"}, "read_only": true, "restart": "unless-stopped",
-		"cap_add": c.HostConfig.CapAdd, "cap_drop": c.HostConfig.CapDrop, "security_opt": c.HostConfig.SecurityOpt,
-		"volumes": volumes, "tmpfs": tmpfs, "ports": ports, "mem_limit": c.HostConfig.Memory, "pids_limit": c.HostConfig.PidsLimit,
+		"cap_add": list(c.HostConfig.CapAdd), "cap_drop": list(c.HostConfig.CapDrop), "security_opt": list(c.HostConfig.SecurityOpt),
+		"volumes": list(volumes), "tmpfs": list(tmpfs), "ports": list(ports), "mem_limit": c.HostConfig.Memory, "pids_limit": c.HostConfig.PidsLimit,
 		"ulimits": map[string]any{"nofile": 16384},
 		"logging": map[string]any{"driver": "json-file", "options": map[string]string{"max-size": "10m", "max-file": "3"}},
 	}, nil
 }
+
+// list makes [] of what is empty: Compose takes no null.
+func list(entries []string) []string { return append([]string{}, entries...) }
 
 // firstSuite is the way from nothing to a server: bare daemons to the first
 // login, ours to the first login and to a green probe, step by step; once more
@@ -176,26 +179,16 @@ func (s *stack) ourFirst(ctx context.Context, toml string, flags ...string) (_ [
 // stepLine is a line of up's progress: "✓  3/25  make     secret admin  0.0 s".
 var stepLine = regexp.MustCompile(`(?m)^✓ +\d+/\d+ +(\S+) +(.+?) +(\d+\.\d+) s$`)
 
-// steps sums up's steps by what they do.
+// steps are up's own times, to a tenth of a second; shorter steps are left out.
 func (s *stack) steps(stderr string) []reading {
 	var list []reading
-	at := map[string]int{}
 	for _, m := range stepLine.FindAllStringSubmatch(stderr, -1) {
 		took, _ := strconv.ParseFloat(m[3], 64) // the pattern is a number's
-		name := "step " + m[1]
-		if words := strings.Fields(strings.ReplaceAll(m[2], s.name+"-", "")); took >= 0.1 && len(words) > 0 {
-			name += " " + words[len(words)-1]
+		what := strings.NewReplacer(s.data()+"/", "", s.name+"-", "").Replace(m[2])
+		what, _, _ = strings.Cut(what, ":") // the digest of an image
+		if took > 0 {
+			list = append(list, reading{"step " + m[1] + " " + what, "s", took})
 		}
-		if took < 0.1 {
-			name = "steps of less than 0.1 s"
-		}
-		i, found := at[name]
-		if !found {
-			i = len(list)
-			at[name] = i
-			list = append(list, reading{figure: name, unit: "s"})
-		}
-		list[i].value += took
 	}
 	return list
 }

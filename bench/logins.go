@@ -8,8 +8,9 @@ import (
 )
 
 // loginsSuite counts logins, each over a connection and a TLS handshake of its
-// own. Everybody has logged in before, within the five minutes that mailstack
-// remembers a verified password; the suite password has what the first costs.
+// own. Everybody has logged in there before, within the five minutes that
+// mailstack remembers a verified password for a protocol; the suite password has
+// what the first login costs.
 func loginsSuite(ctx context.Context, s *stack, e effort) ([]series, error) {
 	bare, ours, err := s.both(ctx)
 	if err != nil {
@@ -18,7 +19,7 @@ func loginsSuite(ctx context.Context, s *stack, e effort) ([]series, error) {
 	users, span := e.pick(1000, 50), e.span(20*time.Second, 2*time.Second)
 	clear := cheap(bare)
 	for _, t := range []*target{bare, clear} { // makes the mailboxes
-		if err := t.everybody(ctx, users); err != nil {
+		if err := t.everybody(ctx, "imaps", users); err != nil {
 			return nil, err
 		}
 	}
@@ -34,14 +35,15 @@ func loginsSuite(ctx context.Context, s *stack, e effort) ([]series, error) {
 	} {
 		turn := func(ctx context.Context, t *target) ([]reading, error) {
 			if t == ours {
-				if err := t.everybody(ctx, f.users); err != nil {
+				if err := t.everybody(ctx, f.listener, f.users); err != nil {
 					return nil, err
 				}
 			}
-			rate, err := load.Rate(ctx, workers, span, func(ctx context.Context, n int) error {
-				return t.logIn(ctx, f.listener, n%f.users)
+			return t.work(ctx, f.name, func() (int, error) {
+				return load.For(ctx, workers, span, func(ctx context.Context, n int) error {
+					return t.logIn(ctx, f.listener, n%f.users)
+				})
 			})
-			return []reading{{f.name, "1/s", rate}}, err
 		}
 		list, err := interleave(ctx, e.rounds, against(turn, bare, clear, ours))
 		if err != nil {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"time"
 
 	"mailstack/bench/load"
 )
@@ -48,24 +47,25 @@ func mailSuite(ctx context.Context, s *stack, e effort) ([]series, error) {
 			if err != nil {
 				return nil, err
 			}
-			began := time.Now()
-			err = load.Each(ctx, workers, workers, func(ctx context.Context, w int) error {
-				session, from, err := f.open(ctx, t, w)
-				if err != nil {
-					return err
-				}
-				for i := w; i < n; i += workers {
-					to := t.user(f.first + i%(f.end-f.first))
-					if err := session.Send(from, to, load.Message(from, to, i, messageBytes)); err != nil {
+			return t.work(ctx, f.name, func() (int, error) {
+				err := load.Each(ctx, workers, workers, func(ctx context.Context, w int) error {
+					session, from, err := f.open(ctx, t, w)
+					if err != nil {
 						return err
 					}
+					for i := w; i < n; i += workers {
+						to := t.user(f.first + i%(f.end-f.first))
+						if err := session.Send(from, to, load.Message(from, to, i, messageBytes)); err != nil {
+							return err
+						}
+					}
+					return session.Leave()
+				})
+				if err == nil {
+					err = t.awaitArrivals(ctx, f.first, f.end, before+n)
 				}
-				return session.Leave()
+				return n, err
 			})
-			if err == nil {
-				err = t.awaitArrivals(ctx, f.first, f.end, before+n)
-			}
-			return []reading{{f.name, "1/s", float64(n) / time.Since(began).Seconds()}}, err
 		}
 		list, err := interleave(ctx, e.rounds, against(turn, bare, ours))
 		if err != nil {

@@ -26,24 +26,20 @@ func memorySuite(ctx context.Context, s *stack, e effort) (_ []series, err error
 	if err != nil {
 		return nil, err
 	}
-	containers := map[*target][]string{
-		bare: {fresh.bareName("dovecot"), fresh.bareName("postfix")},
-		ours: {fresh.container("mysql"), fresh.container("dovecot"), fresh.container("postfix")},
-	}
 	all := against(nil, bare, ours)
 	turns := make([][][]reading, len(all))
 	for range e.rounds {
 		if err := pause(ctx, e.span(2*time.Minute, 5*time.Second)); err != nil {
 			return nil, err
 		}
-		for _, state := range []string{"idle", "after 1000 logins"} {
+		for _, state := range []string{"idle", "after many logins"} {
 			for i, t := range []*target{bare, ours} {
 				if state != "idle" {
-					if err := t.everybody(ctx, e.pick(1000, 50)); err != nil {
+					if err := t.everybody(ctx, "imaps", e.pick(1000, 50)); err != nil {
 						return nil, err
 					}
 				}
-				readings, err := memoryOf(ctx, state, containers[t])
+				readings, err := memoryOf(ctx, state, t.containers)
 				if err != nil {
 					return nil, err
 				}

@@ -20,10 +20,11 @@ import (
 type target struct {
 	name, about string
 	load.Server
-	names    string // what users' names begin with; "": u
-	domain   string
-	password string // every user's
-	mail     string // directory of the mail store on the host: DOMAIN/LOCALPART/Maildir
+	names      string // what users' names begin with; "": u
+	domain     string
+	password   string // every user's
+	mail       string // directory of the mail store on the host: DOMAIN/LOCALPART/Maildir
+	containers []string
 }
 
 // people is how many users a target has.
@@ -40,8 +41,8 @@ func (t *target) logIn(ctx context.Context, listener string, i int) error {
 }
 
 // everybody logs the first n users in once.
-func (t *target) everybody(ctx context.Context, n int) error {
-	return load.Each(ctx, workers, n, func(ctx context.Context, i int) error { return t.logIn(ctx, "imaps", i) })
+func (t *target) everybody(ctx context.Context, listener string, n int) error {
+	return load.Each(ctx, workers, n, func(ctx context.Context, i int) error { return t.logIn(ctx, listener, i) })
 }
 
 // workers is how many connections there are at a time.
@@ -127,6 +128,7 @@ func (s *stack) target(ctx context.Context) (*target, error) {
 	t := &target{
 		name: "mailstack", about: "", Server: load.Server{TLS: config, Ports: s.ports},
 		domain: s.hostname, password: s.password, mail: s.layout().Content("vmail"),
+		containers: []string{s.container("mysql"), s.container("dovecot"), s.container("postfix")},
 	}
 	hash, err := strongHash(s.password)
 	if err != nil {

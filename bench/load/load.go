@@ -17,16 +17,16 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Rate runs job again and again, by as many workers at a time, until span has
-// gone by, and returns how many ended in a second. n counts the calls. The first
-// error ends it.
-func Rate(ctx context.Context, workers int, span time.Duration, job func(ctx context.Context, n int) error) (float64, error) {
+// For runs job again and again, by as many workers at a time, until span has
+// gone by and what was begun has ended, and returns how many times. n counts the
+// calls. The first error ends it.
+func For(ctx context.Context, workers int, span time.Duration, job func(ctx context.Context, n int) error) (int, error) {
 	var calls atomic.Int64
 	group, ctx := errgroup.WithContext(ctx)
 	began := time.Now()
 	for range workers {
 		group.Go(func() error {
-			for time.Since(began) < span {
+			for time.Since(began) < span && ctx.Err() == nil {
 				if err := job(ctx, int(calls.Add(1)-1)); err != nil {
 					return err
 				}
@@ -35,7 +35,7 @@ func Rate(ctx context.Context, workers int, span time.Duration, job func(ctx con
 		})
 	}
 	err := group.Wait()
-	return float64(calls.Load()) / time.Since(began).Seconds(), err
+	return int(calls.Load()), err
 }
 
 // Each runs job for every number below n, by as many workers at a time. The
