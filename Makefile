@@ -40,8 +40,9 @@ test-long: prepare-test build
 	MAILSTACK_BIN=$(CURDIR)/bin/mailstack $(GO) test -count=1 -timeout 120m -v ./e2e -long
 
 # Figures beside other programs, on stacks of its own; the table goes to bin/ too.
+# BENCH='-only mail -rounds 9' or BENCH=-quick for less of it.
 bench: prepare-test build
-	$(GO) run ./bench -binary bin/mailstack -json bin/bench.json
+	$(GO) run ./bench -binary bin/mailstack -json bin/bench.json $(BENCH)
 
 clean:
 	rm -rf bin
