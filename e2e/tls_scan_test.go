@@ -156,9 +156,6 @@ func (f sslscan) judge(t *testing.T, key string) string {
 // TestTestSSL: testssl.sh finds no weakness on a port of each daemon. Its grade
 // is printed.
 func TestTestSSL(t *testing.T) {
-	if !*long {
-		t.Skip("takes 20 minutes: make test-long")
-	}
 	t.Parallel()
 	s := shared(t)
 	bad := regexp.MustCompile(`(?m)^.*(NOT ok|VULNERABLE|DEPRECATED).*$`)
