@@ -194,7 +194,7 @@ func (m *Migration) compare() (changes, error) {
 			return all, err
 		}
 		c := compareTrees(want, have)
-		if limit := m.limit(have); c.lost > limit && m.MaxDelete >= 0 {
+		if limit := m.limit(have); c.lost > limit {
 			b.problem = &LossError{Lost: c.lost, Limit: limit, Path: b.Store.Maildir}
 			continue
 		}
@@ -209,8 +209,8 @@ func (m *Migration) compare() (changes, error) {
 
 // limit is how many messages a mailbox may have lost.
 func (m *Migration) limit(have []item) int {
-	if m.MaxDelete > 0 {
-		return m.MaxDelete
+	if m.MaxDelete != 0 {
+		return max(m.MaxDelete, 0)
 	}
 	messages := 0
 	for _, i := range have {

@@ -33,8 +33,8 @@ type Options struct {
 	// KBytesPerSecond limits all of them together, in KiB/s; 0: no limit.
 	KBytesPerSecond int
 	// MaxDelete is how many messages may be gone in a mailbox, on the old server,
-	// since they were copied; 0: a tenth of it and at least 100; negative: any
-	// number. More than that is an old server that is not as it was.
+	// since they were copied; 0: a tenth of it and at least 100; negative: none.
+	// More than that is an old server that is not as it was.
 	MaxDelete int
 	Verify    Verify
 	Progress  Reporter // may be nil

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -197,7 +198,7 @@ func (m *rsyncMigration) run(ctx context.Context, cfg *config.Config) error {
 	defer bar.end()
 	migration, err := migrate.Open(migrate.Options{
 		From: migrate.Over(m.old.host), To: destination(cfg, id.ID), Accounts: m.selected(),
-		Workers: m.flags.jobs, KBytesPerSecond: m.flags.rsync.kbytes, MaxDelete: m.flags.maxDelete,
+		Workers: m.flags.jobs, KBytesPerSecond: m.flags.rsync.kbytes, MaxDelete: cmp.Or(m.flags.maxDelete, -1), // 0 is none
 		Verify: migrate.Verify{Sample: verifySample, Full: m.flags.rsync.full}, Progress: bar,
 	})
 	if err != nil {
