@@ -55,7 +55,7 @@ func newMigrateCmd(a *app) *cobra.Command {
 		Long:  migrateLong,
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := f.check(); err != nil {
+			if err := errors.Join(f.check(), f.foreign(cmd)); err != nil {
 				return usageError(err)
 			}
 			if f.rsync.from != "" {
@@ -147,6 +147,34 @@ func (f *migrateFlags) check() error {
 		errs = append(errs, fmt.Errorf("--max-delete %d: less than none", f.maxDelete))
 	}
 	return errors.Join(append(errs, checkFormat(f.format))...)
+}
+
+// Flags that mean nothing where mail does not come by ssh, or not by IMAP.
+var (
+	sshOnly = []string{
+		"ssh-port", "ssh-key", "ssh-config", "ssh-option", "sudo", "container", "database", "mysql-datadir", "map", "layout", "only",
+		"bwlimit", "verify-full", "allow-weak-hashes", "freeze-command", "queue-wait", "leave-queue",
+	}
+	imapOnly = []string{"users", "ca-file", "tls-name"}
+)
+
+// foreign refuses flags that would be passed over: who gives --freeze-command has
+// to know that nothing is frozen.
+func (f *migrateFlags) foreign(cmd *cobra.Command) error {
+	way, flags := "--imap-from", sshOnly
+	switch {
+	case (f.imapFrom == "") == (f.rsync.from == ""):
+		return nil // check says so
+	case f.imapFrom == "":
+		way, flags = "--rsync-from", imapOnly
+	}
+	var errs []error
+	for _, flag := range flags {
+		if cmd.Flags().Changed(flag) {
+			errs = append(errs, fmt.Errorf("--%s has no meaning with %s", flag, way))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // migrateProbe proves the stack after accounts were opened.
