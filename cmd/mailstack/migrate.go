@@ -124,6 +124,7 @@ func (f *migrateFlags) check() error {
 	if f.rsync.datadir != "" && !path.IsAbs(f.rsync.datadir) {
 		errs = append(errs, fmt.Errorf("--mysql-datadir %q: not an absolute path (on the old server)", f.rsync.datadir))
 	}
+	errs = append(errs, f.rsync.parseOnly())
 	if f.dryRun && f.final {
 		errs = append(errs, errors.New("--dry-run and --final exclude each other"))
 	}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"strings"
 	"time"
 
 	"mailstack/accounts"
@@ -134,7 +133,7 @@ func (o *oldHost) look(ctx context.Context, f rsyncFlags, open func() (source.Du
 	if o.facts, err = source.Inspect(ctx, o.host, source.Options{Container: f.container}); err != nil {
 		return err
 	}
-	if o.facts.Files != "" && f.datadir == "" {
+	if o.facts.Files != "" && f.datadir == "" && f.mapFile == "" && f.database == "" {
 		o.list, err = source.ReadFiles(ctx, o.host, o.facts, "")
 	} else {
 		o.list, err = o.fromDatabase(ctx, f, open)
@@ -142,10 +141,8 @@ func (o *oldHost) look(ctx context.Context, f rsyncFlags, open func() (source.Du
 	if err != nil {
 		return err
 	}
-	o.list.Accounts = slices.DeleteFunc(o.list.Accounts, func(a migrate.Account) bool { return !f.selects(a.Address) })
-	o.list.Aliases = slices.DeleteFunc(o.list.Aliases, func(a migrate.Alias) bool { return !f.selects(a.Address) })
-	if len(o.list.Accounts) == 0 {
-		return errors.New("read the accounts of the old server: none is left to move")
+	if err := f.choose(o.list); err != nil {
+		return err
 	}
 	o.stores, err = source.Locate(ctx, o.host, o.facts, o.list, source.LocateOptions{Layout: f.layout})
 	return err
@@ -169,13 +166,6 @@ func (o *oldHost) fromDatabase(ctx context.Context, f rsyncFlags, open func() (s
 	}
 	defer func() { err = errors.Join(err, done()) }()
 	return source.ReadAccounts(ctx, dumper, o.facts, options)
-}
-
-// selects says whether an account or alias is among those to be moved.
-func (f rsyncFlags) selects(address string) bool {
-	return len(f.only) == 0 || slices.ContainsFunc(f.only, func(s string) bool {
-		return s == address || strings.HasPrefix(s, "@") && strings.HasSuffix(address, s)
-	})
 }
 
 // run moves.
