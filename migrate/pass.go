@@ -139,20 +139,38 @@ func (m *Migration) scan(ctx context.Context, meter *meter) error {
 		return err
 	}
 	m.checkMissing()
-	// Two accounts with one mailbox: what is placed for one would be placed for
-	// the other.
-	owners := make(map[string]string)
-	for _, b := range m.boxes {
-		if b.problem != nil || b.missing {
-			continue
-		}
-		if first, taken := owners[b.there.Root]; taken {
-			b.problem = fmt.Errorf("its mail is in %s, as that of %s is", b.there.Root, first)
-			continue
-		}
-		owners[b.there.Root] = b.Address
-	}
+	separate(m.boxes)
 	return nil
+}
+
+// separate refuses accounts with one mailbox, and those with one in a folder of
+// another's. Which of them a link has brought there cannot be told, and whose link
+// it is would get mail that Dovecot there does not show him: none is copied.
+func separate(boxes []*mailbox) {
+	owners := make(map[string][]*mailbox)
+	for _, b := range boxes {
+		if b.problem == nil && !b.missing {
+			owners[b.there.Root] = append(owners[b.there.Root], b)
+		}
+	}
+	refuse := func(b, other *mailbox) {
+		b.problem = fmt.Errorf("its mail is in %s, and that of %s in %s", b.there.Root, other.Address, other.there.Root)
+	}
+	for root, own := range owners {
+		for i, b := range own {
+			if len(own) > 1 {
+				refuse(b, own[(i+1)%len(own)])
+			}
+			for above, _ := cutLast(root); above != ""; above, _ = cutLast(above) {
+				for _, other := range owners[above] {
+					if other.layout().Reaches(root[len(above)+1:]) {
+						refuse(b, other)
+						refuse(other, b)
+					}
+				}
+			}
+		}
+	}
 }
 
 // checkMissing makes Maildirs that are not there a problem where that can hardly

@@ -298,7 +298,9 @@ func TestUnmarked(t *testing.T) {
 	}
 }
 
-// TestSharedMaildir: of two accounts with one mailbox the second is refused.
+// TestSharedMaildir: of accounts with one mailbox none is copied, nor is one that lies
+// in a folder of another's: a link may lead to somebody else's mail. One that lies
+// beside the folders is.
 func TestSharedMaildir(t *testing.T) {
 	w := newWorld(t)
 	b := w.box("alice@example.org", Store{})
@@ -307,11 +309,40 @@ func TestSharedMaildir(t *testing.T) {
 	if err := os.Symlink(b.dir, link); err != nil {
 		t.Fatal(err)
 	}
-	w.accounts = append(w.accounts, Account{Address: "info@example.org", Store: Store{Maildir: link, Layout: "maildir++"}})
-	r := w.pass(true)
-	b.expectSame("alice@example.org")
-	if p := r.Mailboxes[1].Problem; !strings.Contains(p, "as that of alice@example.org is") {
-		t.Errorf("problem %q", p)
+	inner := filepath.Join(w.old, "inner")
+	carol := w.box("carol@example.org", Store{})
+	carol.message(".Archive/cur/1:2,S", 1)
+	if err := os.Symlink(carol.dir+"/.Archive", inner); err != nil {
+		t.Fatal(err)
+	}
+	dave := w.box("dave@example.org", Store{})
+	dave.message("cur/1:2,S", 1)
+	dave.message("erin/cur/1:2,S", 2) // another's, and no folder
+	w.accounts = append(
+		w.accounts,
+		Account{Address: "aaron@example.org", Store: Store{Maildir: link, Layout: "maildir++"}},
+		Account{Address: "frank@example.org", Store: Store{Maildir: inner, Layout: "maildir++"}},
+		Account{Address: "erin@example.org", Store: Store{Maildir: dave.dir + "/erin", Layout: "maildir++"}},
+	)
+	said := map[string]string{}
+	for _, m := range w.pass(true).Mailboxes {
+		said[m.Address] = m.Problem
+	}
+	for address, other := range map[string]string{
+		"alice@example.org": "aaron@example.org", "aaron@example.org": "alice@example.org",
+		"carol@example.org": "frank@example.org", "frank@example.org": "carol@example.org",
+	} {
+		if !strings.Contains(said[address], "that of "+other) {
+			t.Errorf("%s: problem %q", address, said[address])
+		}
+		if _, err := os.Stat(w.here(address, "")); err == nil {
+			t.Errorf("%s has mail here", address)
+		}
+	}
+	for _, address := range []string{"dave@example.org", "erin@example.org"} {
+		if said[address] != "" {
+			t.Errorf("%s: %s", address, said[address])
+		}
 	}
 }
 

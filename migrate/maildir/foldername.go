@@ -152,6 +152,18 @@ func (l Layout) folderDir(dir string) bool {
 	return dir == "" || dir[0] == '.' && path.Base(dir) == dir && !strings.HasPrefix(dir, "..")
 }
 
+// Reaches says whether something of a mailbox may be in a directory below its root,
+// and in all above that.
+func (l Layout) Reaches(dir string) bool {
+	for dir != "" {
+		if !l.Enters(dir) {
+			return false
+		}
+		dir, _ = split(dir)
+	}
+	return true
+}
+
 // Enters says whether something of a mailbox may be in a directory below its
 // root. List looks into these only.
 func (l Layout) Enters(dir string) bool {

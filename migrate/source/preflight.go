@@ -245,7 +245,8 @@ func (p *preflight) found() {
 	}
 	for _, place := range slices.Sorted(maps.Keys(places)) {
 		if who := places[place]; len(who) > 1 {
-			p.add("same-mail", Warn, enumerate(who)+" have the same mail ("+clean(place)+"); each gets a copy", "")
+			p.add("same-mail", Fail, enumerate(who)+" have the same mail ("+clean(place)+"), which may be a link to somebody else's",
+				"look at it; if it is meant, move one of them (--only) and make the others aliases")
 		}
 	}
 }

@@ -50,6 +50,10 @@ func TestPreflight(t *testing.T) {
 		{"namespaces", func(f *Facts, _ *Listing, _ *Stores) { f.Dovecot.Others = []string{"archive"} }, "namespaces", "warn: mail in these namespaces"},
 		{"left", func(_ *Facts, l *Listing, _ *Stores) { l.Left = []string{"alias x: why", "y"} }, "left", "warn: 2 things are not carried over; the first: alias x: why"},
 		{"wrong layout", func(_ *Facts, _ *Listing, s *Stores) { s.ByAddress["a@example.org"] = Seen{State: Found, Plain: 2} }, "layout", "warn: "},
+		{"one mailbox for two", func(_ *Facts, l *Listing, s *Stores) {
+			l.Accounts = append(l.Accounts, migrate.Account{Address: "b@example.org"})
+			s.ByAddress["b@example.org"] = Seen{State: Found, Real: "/m/a"}
+		}, "same-mail", "fail: a@example.org, b@example.org have the same mail (/m/a)"},
 		{"broken Dovecot", func(f *Facts, _ *Listing, s *Stores) { f.Dovecot.Error = "Fatal: no"; s.Asked = false }, "stores", "ok: mail of 1 account found (as its configuration and tables say"},
 		{"DKIM", func(f *Facts, _ *Listing, _ *Stores) { f.DKIM = []string{"/etc/dkimkeys/a", "/etc/dkimkeys/b"} }, "dkim", "warn: mail is signed there (/etc/dkimkeys/a and 1 more)"},
 	} {
