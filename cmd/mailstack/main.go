@@ -16,6 +16,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"mailstack/migrate/remote"
 )
 
 // version is set by the linker: -ldflags "-X main.version=…".
@@ -100,7 +102,8 @@ func reportError(ctx context.Context, cmd *cobra.Command, stderr io.Writer, err 
 		return exitInterrupted
 	}
 	for line := range strings.Lines(strings.TrimRight(err.Error(), "\n")) {
-		fmt.Fprintln(stderr, "mailstack: "+strings.TrimRight(line, "\n"))
+		// Much of it may be what another host said.
+		fmt.Fprintln(stderr, "mailstack: "+remote.Visible(strings.TrimRight(line, "\n")))
 	}
 	printHint(stderr, err)
 	if code == exitUsage && cmd != nil && !cmd.HasParent() {

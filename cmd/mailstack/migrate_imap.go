@@ -19,6 +19,7 @@ import (
 	"mailstack/accounts"
 	"mailstack/config"
 	"mailstack/migrate/imapcopy"
+	"mailstack/migrate/remote"
 	"mailstack/probe"
 )
 
@@ -335,10 +336,10 @@ func (m *imapMigration) print(r migratedReport) error {
 	}
 	for _, b := range r.Mailboxes {
 		if b.Error != "" {
-			fmt.Fprintln(m.Stdout, b.Error)
+			fmt.Fprintln(m.Stdout, remote.Visible(b.Error))
 		}
 		for _, line := range append(slices.Clone(b.Different), b.Left...) {
-			fmt.Fprintf(m.Stdout, "%s: %s\n", b.User, line)
+			fmt.Fprintf(m.Stdout, "%s: %s\n", b.User, remote.Visible(line))
 		}
 	}
 	return nil

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"mailstack/migrate"
+	"mailstack/migrate/remote"
 	"mailstack/migrate/source"
 )
 
@@ -54,9 +55,11 @@ func (a *app) printMapping(f migrateFlags, old *oldHost) error {
 		from := m.From
 		switch {
 		case m.Problem != "":
-			from = "✗ " + m.Problem
+			from = "✗ " + remote.Visible(m.Problem)
 		case from == "":
 			from = "(no mail yet)"
+		default:
+			from = remote.Visible(from)
 		}
 		rows = append(rows, []string{m.Address, fmt.Sprint(m.Messages), quotaText(m.Quota), from})
 	}
@@ -64,7 +67,7 @@ func (a *app) printMapping(f migrateFlags, old *oldHost) error {
 		return err
 	}
 	for _, alias := range old.list.Aliases {
-		fmt.Fprintf(a.Stdout, "alias %s -> %s\n", alias.Address, strings.Join(alias.Targets, ", "))
+		fmt.Fprintln(a.Stdout, remote.Visible("alias "+alias.Address+" -> "+strings.Join(alias.Targets, ", ")))
 	}
 	for _, line := range old.list.Left {
 		fmt.Fprintf(a.Stdout, "not carried over: %s\n", line)
@@ -102,11 +105,11 @@ func (m *rsyncMigration) printReport(r *migrate.Report) error {
 	}
 	for _, b := range r.Mailboxes {
 		for _, line := range linesOf(b) {
-			fmt.Fprintf(m.Stdout, "%s: %s\n", b.Address, line)
+			fmt.Fprintf(m.Stdout, "%s: %s\n", b.Address, remote.Visible(line))
 		}
 	}
 	for _, line := range r.Warnings {
-		fmt.Fprintf(m.Stdout, "! %s\n", line)
+		fmt.Fprintf(m.Stdout, "! %s\n", remote.Visible(line))
 	}
 	fmt.Fprintf(m.Stdout, "copied %s in %d messages; %d changed their flags, %d are gone; %s\n",
 		bytesText(r.Copied.Bytes), r.Copied.Messages, r.Renamed, r.Removed, seconds(r.Ended.Sub(r.Began)))

@@ -265,7 +265,16 @@ const maxShown = 300
 // Printable makes a text of another host fit to be shown in one line: without
 // what a terminal would obey, and not too long.
 func Printable(text string) string {
-	line := strings.TrimSpace(strings.Map(func(r rune) rune {
+	line := strings.TrimSpace(Visible(text[:min(len(text), 8*maxShown)]))
+	if runes := []rune(line); len(runes) > maxShown {
+		return string(runes[:maxShown]) + "…"
+	}
+	return line
+}
+
+// Visible is a text without what a terminal would obey, in one line.
+func Visible(text string) string {
+	return strings.Map(func(r rune) rune {
 		switch {
 		case unicode.IsPrint(r):
 			return r
@@ -273,9 +282,5 @@ func Printable(text string) string {
 			return ' '
 		}
 		return unicode.ReplacementChar
-	}, strings.ToValidUTF8(text[:min(len(text), 8*maxShown)], "\uFFFD")))
-	if runes := []rune(line); len(runes) > maxShown {
-		return string(runes[:maxShown]) + "…"
-	}
-	return line
+	}, strings.ToValidUTF8(text, "\uFFFD"))
 }
