@@ -121,6 +121,30 @@ func TestMigrateFullDisk(t *testing.T) {
 	s.expectMoved(t, old, want)
 }
 
+// TestMigrateLeftBehind: mail for an address that is somebody's here already stays
+// where it is, and no run says that all is well; without that account one does.
+func TestMigrateLeftBehind(t *testing.T) {
+	t.Parallel()
+	old, s := oldHost(t, oldhost.Options{Kind: oldhost.PostfixAdmin, Spool: oldhost.Spool{Seed: 1, Messages: 8}}), newStack(t, "")
+	s.up(t, "--no-probe")
+	alice, bob := old.Account("alice@example.org"), old.Account("bob@example.org")
+	s.mustRun(t, "domain", "add", "example.org")
+	s.mustRun(t, "account", "add", alice.Address, "--generate")
+	args := append(moveFrom(old), "--allow-weak-hashes", "--only", alice.Address)
+	both := append(args, "--only", bob.Address)
+	r := s.run(t, append(both, "--final", "--freeze-command", "service postfix stop")...)
+	if r.code != 1 || !strings.Contains(r.stdout, alice.Address+": ✗ its mail was not moved") || !strings.Contains(r.stderr, "not every mailbox is whole") {
+		t.Errorf("with an account that is here already: %v", r)
+	}
+	if mail := s.placedMail(t, alice); len(mail) != 0 {
+		t.Errorf("mail came to an account in use: %q", mail)
+	}
+	s.imap(t, bob.Address, bob.Password)
+	s.mustRun(t, "account", "remove", "--yes", alice.Address)
+	s.mustRun(t, append(both, "--final", "--freeze-command", "service postfix stop")...)
+	s.imap(t, alice.Address, alice.Password)
+}
+
 // usedOn is how many octets of a file system are in use.
 func usedOn(t *testing.T, dir string) int64 {
 	t.Helper()

@@ -16,6 +16,8 @@ type mover struct {
 	*app
 	db   *accounts.DB
 	move accounts.Move
+	// left are the accounts that are not moved, by address, and why.
+	left map[string]error
 }
 
 // newMover takes the lock of migrations, so that two runs do not change the
@@ -40,7 +42,7 @@ func (a *app) newMover(ctx context.Context) (m *mover, done func(), err error) {
 		done()
 		return nil, nil, err
 	}
-	return &mover{app: a, db: db, move: accounts.NewMove()}, done, nil
+	return &mover{app: a, db: db, move: accounts.NewMove(), left: map[string]error{}}, done, nil
 }
 
 // begin holds accounts, and makes those that are not there, with their domains.
@@ -62,6 +64,7 @@ func (m *mover) begin(ctx context.Context, list []accounts.NewAccount) (moving [
 		made, err := m.db.BeginMove(ctx, m.move, n)
 		switch {
 		case errors.Is(err, accounts.ErrExists):
+			m.left[n.Address.String()] = err
 			m.tell("account %s is left alone: %v", n.Address, err)
 			continue
 		case err != nil:

@@ -215,6 +215,7 @@ func (m *rsyncMigration) passAndConclude(ctx context.Context, migration *migrate
 	if err == nil {
 		err = migration.Login(ctx, report, logins)
 	}
+	report.Mailboxes = append(report.Mailboxes, m.leftBehind(migration.Opened())...)
 	bar.end()
 	if err != nil {
 		return errors.Join(m.printReport(report), err)
@@ -295,6 +296,18 @@ func (m *rsyncMigration) hold(ctx context.Context) error {
 		fmt.Fprintf(m.Stderr, "account %s needs a new password, as its hash there is one that Dovecot does not verify: mailstack account passwd %s\n", address, address)
 	}
 	return nil
+}
+
+// leftBehind are the accounts of the old host whose mail stays there, as somebody
+// has the address here whom no earlier run from there has brought.
+func (m *rsyncMigration) leftBehind(opened []string) (list []migrate.Result) {
+	for _, a := range m.old.list.Accounts {
+		if why := m.mover.left[a.Address]; why != nil && !slices.Contains(opened, a.Address) {
+			list = append(list, migrate.Result{Address: a.Address, Problem: fmt.Sprintf(
+				"its mail was not moved: %v; remove that here, or name the accounts to be moved (--only)", why)})
+		}
+	}
+	return list
 }
 
 // selected are the accounts of the old host that this run moves.
