@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"strconv"
 )
 
@@ -16,11 +15,7 @@ import (
 // are names that match a pattern of exclude (rsync(1)). What changes meanwhile is
 // an error: nothing may be in use there.
 func CopyDir(ctx context.Context, from Remote, dir, into string, uid int, exclude ...string) error {
-	const program = "rsync"
-	if _, err := exec.LookPath(program); err != nil {
-		return &NoRsyncError{err}
-	}
-	if err := checkRsync(ctx, program, from); err != nil {
+	if err := checkRsync(ctx, rsyncProgram, from); err != nil {
 		return err
 	}
 	args := append([]string{}, from.RsyncShell(0)...)
@@ -33,7 +28,7 @@ func CopyDir(ctx context.Context, from Remote, dir, into string, uid int, exclud
 		args = append(args, "--exclude="+pattern)
 	}
 	args = append(args, from.RsyncPath(dir+"/"), into+"/")
-	err := runRsync(ctx, program, args, nil, func(stdout io.Reader) error {
+	err := runRsync(ctx, rsyncProgram, args, nil, func(stdout io.Reader) error {
 		_, err := io.Copy(io.Discard, stdout)
 		return err
 	})

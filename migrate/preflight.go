@@ -15,6 +15,8 @@ import (
 // nanoseconds (NEWS of 2013-09-28).
 const rsyncMajor, rsyncMinor = 3, 1
 
+const rsyncProgram = "rsync"
+
 var rsyncVersion = regexp.MustCompile(`^rsync +version v?(\d+)\.(\d+)`)
 
 // OldRsyncError is an rsync that is too old, or none.
@@ -30,13 +32,23 @@ func (e *OldRsyncError) Error() string {
 // Hint says what to do.
 func (e *OldRsyncError) Hint() string { return "install a newer rsync on " + e.Where }
 
-// checkRsync looks at the rsync of both sides.
-func checkRsync(ctx context.Context, program string, from Remote) error {
+// CheckRsync says what is wrong with the rsync of this machine.
+func CheckRsync(ctx context.Context) error { return checkOwnRsync(ctx, rsyncProgram) }
+
+func checkOwnRsync(ctx context.Context, program string) error {
+	if _, err := exec.LookPath(program); err != nil {
+		return &NoRsyncError{err}
+	}
 	said, err := exec.CommandContext(ctx, program, "--version").Output()
 	if err != nil {
 		return fmt.Errorf("check rsync on this machine: %w", err)
 	}
-	if err := checkVersion("this machine", string(said)); err != nil {
+	return CheckRsyncVersion("this machine", string(said))
+}
+
+// checkRsync looks at the rsync of both sides.
+func checkRsync(ctx context.Context, program string, from Remote) error {
+	if err := checkOwnRsync(ctx, program); err != nil {
 		return err
 	}
 	stream, err := from.Stream(ctx, 0, nil, "rsync", "--version")
@@ -44,14 +56,16 @@ func checkRsync(ctx context.Context, program string, from Remote) error {
 		return fmt.Errorf("check rsync on %s: %w", from.Target(), err)
 	}
 	defer stream.Close()
-	said, err = io.ReadAll(io.LimitReader(stream, 1<<16))
+	said, err := io.ReadAll(io.LimitReader(stream, 1<<16))
 	if err != nil {
 		return fmt.Errorf("check rsync on %s: %w", from.Target(), err)
 	}
-	return checkVersion(from.Target(), string(said))
+	return CheckRsyncVersion(from.Target(), string(said))
 }
 
-func checkVersion(where, said string) error {
+// CheckRsyncVersion says whether what `rsync --version` said on a machine is of one
+// that is too old, or of none: *OldRsyncError.
+func CheckRsyncVersion(where, said string) error {
 	found := rsyncVersion.FindStringSubmatch(said)
 	if found == nil {
 		return &OldRsyncError{where, said}

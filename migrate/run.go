@@ -74,7 +74,7 @@ func Open(o Options) (_ *Migration, err error) {
 		o.Now = time.Now
 	}
 	if o.Rsync == "" {
-		o.Rsync = "rsync"
+		o.Rsync = rsyncProgram
 	}
 	if o.retries == nil {
 		o.retries = retries

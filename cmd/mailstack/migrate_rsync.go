@@ -110,7 +110,7 @@ func (a *app) migrateRsync(ctx context.Context, f migrateFlags) (err error) {
 // at is returned also where it did not come to an end.
 func (a *app) lookAt(ctx context.Context, host *remote.Host, cfg *config.Config, f rsyncFlags) (*oldHost, error) {
 	old := &oldHost{host: host}
-	needs := source.Needs{FreeBytes: -1}
+	needs := source.Needs{FreeBytes: -1, Rsync: migrate.CheckRsync(ctx)}
 	if free, err := stack.FreeBytes(layout(cfg).Volume("vmail")); err == nil {
 		needs.FreeBytes = free
 	}

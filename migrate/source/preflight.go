@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"mailstack/migrate"
 )
 
 // Level of a check.
@@ -32,6 +34,7 @@ type Check struct {
 // Needs is what the new server has.
 type Needs struct {
 	FreeBytes int64 // where mail will lie; -1 not known
+	Rsync     error // what is wrong with the rsync here
 }
 
 // Preflight says whether the old server can be moved, check by check, always in
@@ -39,6 +42,7 @@ type Needs struct {
 func Preflight(f *Facts, list *Listing, stores *Stores, n Needs) []Check {
 	p := &preflight{f: f, list: list, stores: stores}
 	p.host()
+	p.rsync(n)
 	p.dovecot()
 	p.folders()
 	if list != nil {
@@ -87,9 +91,19 @@ func (p *preflight) host() {
 	if p.f.OS != "" {
 		p.add("system", OK, p.f.OS, "")
 	}
-	if p.f.Rsync == "" {
+}
+
+// rsync looks at both ends.
+func (p *preflight) rsync(n Needs) {
+	old := migrate.CheckRsyncVersion(p.f.Target, "rsync version "+p.f.Rsync)
+	switch {
+	case p.f.Rsync == "":
 		p.add("rsync", Fail, "rsync is not installed there", "install it there: apt-get install rsync")
-	} else {
+	case old != nil:
+		p.add("rsync", Fail, clean(old.Error()), "install a newer rsync there, or "+byIMAP)
+	case n.Rsync != nil:
+		p.add("rsync", Fail, clean(n.Rsync.Error()), "install it here: apt-get install rsync")
+	default:
 		p.add("rsync", OK, "rsync "+p.f.Rsync, "")
 	}
 }
@@ -194,7 +208,7 @@ func (p *preflight) passwords() {
 	}
 	if n > 0 {
 		p.add("new-passwords", Warn, fmt.Sprintf("%s a new password, as Dovecot 2.4 does not verify what there is: %s",
-			count(n, "account needs", "accounts need"), enumerate(refused)), "mailstack account passwd")
+			count(n, "account needs", "accounts need"), enumerate(refused)), "mailstack account passwd; hashes like MD5 come along with --allow-weak-hashes, until the first login replaces them")
 	}
 }
 
@@ -227,7 +241,7 @@ func (p *preflight) found() {
 	if !p.stores.Asked {
 		by = "as its configuration and tables say, since Dovecot does not answer"
 	}
-	p.add("stores", OK, fmt.Sprintf("mail of %s found (%s)", count(n, "account", "accounts"), by), "")
+	p.add("stores", OK, fmt.Sprintf("mail of %s found (%s)%s", count(n, "account", "accounts"), by, p.owners()), "")
 	if len(absent) > 0 {
 		p.add("no-mail", Warn, count(len(absent), "account has", "accounts have")+" no mail there: "+enumerate(absent),
 			"if there should be some: say where it lies (--layout)")
@@ -249,6 +263,20 @@ func (p *preflight) found() {
 				"look at it; if it is meant, move one of them (--only) and make the others aliases")
 		}
 	}
+}
+
+// owners says whose the files are there; here they are all the mail server's.
+func (p *preflight) owners() string {
+	seen := map[string]bool{}
+	for _, s := range p.stores.ByAddress {
+		if s.State == Found && s.UID >= 0 {
+			seen[fmt.Sprintf("%d:%d", s.UID, s.GID)] = true
+		}
+	}
+	if len(seen) == 0 {
+		return ""
+	}
+	return "; it belongs there to " + enumerate(slices.Sorted(maps.Keys(seen)))
 }
 
 // layout compares the folders that are there with what the configuration says:

@@ -1,6 +1,7 @@
 package source
 
 import (
+	"os/exec"
 	"strings"
 	"testing"
 
@@ -9,7 +10,7 @@ import (
 
 func TestPreflight(t *testing.T) {
 	good := func() *Facts {
-		return &Facts{UID: 0, OS: "Debian", Rsync: "3.2.7", Dovecot: Dovecot{Version: "2.3.19.1", Mail: parseLocation("maildir:~/Maildir")}, MTA: MTA{Name: "Postfix 3.7", Queue: 0}}
+		return &Facts{Target: "old", UID: 0, OS: "Debian", Rsync: "3.2.7", Dovecot: Dovecot{Version: "2.3.19.1", Mail: parseLocation("maildir:~/Maildir")}, MTA: MTA{Name: "Postfix 3.7", Queue: 0}}
 	}
 	one := func(seen Seen) (*Listing, *Stores) {
 		list := listing(map[string]columns{"a": {}})
@@ -31,6 +32,11 @@ func TestPreflight(t *testing.T) {
 		{"all well", func(*Facts, *Listing, *Stores) {}, "size", "warn: 95 MiB in 7 files, and only 100 MiB are free here"},
 		{"not root", func(f *Facts, _ *Listing, _ *Stores) { f.UID = 1000 }, "rights", "warn: ssh logs in as uid 1000"},
 		{"no rsync", func(f *Facts, _ *Listing, _ *Stores) { f.Rsync = "" }, "rsync", "fail: rsync is not installed"},
+		{"old rsync", func(f *Facts, _ *Listing, _ *Stores) { f.Rsync = "3.0.9" }, "rsync", "fail: check rsync on old: want version 3.1 or later"},
+		{"owner", func(_ *Facts, _ *Listing, s *Stores) {
+			s.ByAddress["a@example.org"] = Seen{State: Found, UID: 5000, GID: 8}
+		}, "stores", "ok: mail of 1 account found (as Dovecot says); it belongs there to 5000:8"},
+		{"no rsync here", func(*Facts, *Listing, *Stores) {}, "rsync", "fail: find rsync on this machine"},
 		{"no Dovecot", func(f *Facts, _ *Listing, _ *Stores) { f.Dovecot = Dovecot{} }, "dovecot", "warn: no Dovecot"},
 		{"two Dovecots", func(f *Facts, _ *Listing, _ *Stores) { f.Dovecot, f.Boxes = Dovecot{}, []string{"a", "b"} }, "dovecot", "fail: several containers may be the one that runs Dovecot: a, b"},
 		{"mdbox", func(f *Facts, _ *Listing, _ *Stores) { f.Dovecot.Mail = parseLocation("mdbox:~/mdbox") }, "format", "fail: mail there cannot be copied as files: its format is mdbox"},
@@ -59,10 +65,14 @@ func TestPreflight(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			f := good()
-			l, s := one(Seen{State: Found, Real: "/m/a"})
+			l, s := one(Seen{State: Found, Real: "/m/a", UID: -1})
 			test.change(f, l, s)
+			var here error
+			if test.name == "no rsync here" {
+				here = &migrate.NoRsyncError{Err: exec.ErrNotFound}
+			}
 			got := ""
-			for _, c := range Preflight(f, l, s, Needs{FreeBytes: 100 << 20}) {
+			for _, c := range Preflight(f, l, s, Needs{FreeBytes: 100 << 20, Rsync: here}) {
 				if c.Name == test.check {
 					got = c.Level.String() + ": " + c.Text
 				}
