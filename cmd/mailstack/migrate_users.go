@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"encoding/csv"
 	"errors"
 	"fmt"
@@ -54,7 +55,12 @@ func readUsers(path string) ([]movingUser, error) {
 }
 
 func parseUsers(r io.Reader) ([]movingUser, error) {
-	in := csv.NewReader(r)
+	// Spreadsheets begin a file with a byte order mark.
+	text := bufio.NewReader(r)
+	if mark, _ := text.Peek(3); string(mark) == "\ufeff" {
+		_, _ = text.Discard(len(mark))
+	}
+	in := csv.NewReader(text)
 	in.Comment, in.FieldsPerRecord, in.TrimLeadingSpace = '#', -1, true
 	var users []movingUser
 	var problems []error
