@@ -4,7 +4,7 @@ VERSION := $(shell git describe --always --dirty 2>/dev/null || echo devel)
 GO      ?= go
 SOURCES := $(shell find . -name '*.go' -not -path './.git/*') $(shell find images -type f) go.mod go.sum
 
-.PHONY: up build test unit lint e2e test-long bench prepare prepare-test clean
+.PHONY: up build test unit lint e2e test-long bench chaos prepare prepare-test clean
 
 up: prepare build
 	bin/mailstack up
@@ -43,6 +43,11 @@ test-long: prepare-test build
 # BENCH='-only mail -rounds 9' or BENCH=-quick for less of it.
 bench: prepare-test build
 	$(GO) run ./bench -binary bin/mailstack -json bin/bench.json $(BENCH)
+
+# Faults under load, alone and in pairs, on a stack of its own: half an hour, with
+# CHAOS="-duration 5m -seed 7" another campaign. The table goes to bin/ too.
+chaos: prepare build
+	$(GO) run ./chaos -binary bin/mailstack -json bin/chaos.json $(CHAOS)
 
 clean:
 	rm -rf bin

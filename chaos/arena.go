@@ -1,0 +1,177 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"mailstack/e2e/lab"
+)
+
+// services of a stack, in the order in which they start.
+var services = []string{"mysql", "dovecot", "postfix"}
+
+// arena is the stack under fire: three of its volumes on small disks of their
+// own, and accounts whose mail is known.
+type arena struct {
+	*lab.Stack
+	disks    map[string]*disk // by volume
+	tls      *tls.Config
+	password string   // of every account
+	sender   string   // whose mail goes in by submission
+	plain    []string // accounts that get mail
+	team     string   // an alias for all of plain
+	sieved   string   // an account whose script files some of its mail
+	readers  []string // accounts whose mail is moved, flagged and deleted
+	findings *findings
+	ledger   *ledger
+	limit    int // MiB, limits.message_size as configured last
+}
+
+// newArena brings everything up.
+func newArena(ctx context.Context, binary string, progress io.Writer) (_ *arena, err error) {
+	l, err := lab.New(ctx, binary, "chaos", progress)
+	if err != nil {
+		return nil, err
+	}
+	a := &arena{Stack: l, disks: map[string]*disk{}, password: "pw-" + rand.Text(), findings: newFindings(), limit: 50}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, a.remove())
+		}
+	}()
+	if a.ledger, err = openLedger(filepath.Join(l.Dir, "ledger")); err != nil {
+		return nil, err
+	}
+	for volume, size := range diskSizes {
+		d, err := newDisk(ctx, filepath.Join(l.Dir, "disk-"+volume), size)
+		if err != nil {
+			return nil, err
+		}
+		a.disks[volume] = d
+		if err := l.Set("data."+volume, fmt.Sprintf("%q", filepath.Join(d.dir, "volume"))); err != nil {
+			return nil, err
+		}
+	}
+	if err := l.Up(ctx); err != nil {
+		return nil, err
+	}
+	return a, a.populate(ctx)
+}
+
+// populate makes the accounts.
+func (a *arena) populate(ctx context.Context) error {
+	ca, err := a.Run(ctx, nil, "cert", "trust", "--print")
+	if err != nil {
+		return err
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM([]byte(ca))
+	a.tls = &tls.Config{RootCAs: pool, ServerName: a.Hostname}
+	at := "@" + a.Hostname
+	a.sender, a.team, a.sieved = "sender"+at, "team"+at, "sieved"+at
+	a.plain = []string{"anna" + at, "bert" + at, "cleo" + at}
+	a.readers = []string{"dora" + at, "emil" + at}
+	for _, account := range append(a.accounts(), a.sender) {
+		if err := a.AddAccount(ctx, account, a.password); err != nil {
+			return err
+		}
+	}
+	if _, err := a.Run(ctx, nil, append([]string{"alias", "add", a.team}, a.plain...)...); err != nil {
+		return err
+	}
+	return a.installSieve(ctx)
+}
+
+// accounts are those that get mail.
+func (a *arena) accounts() []string {
+	return append(append([]string{a.sieved}, a.plain...), a.readers...)
+}
+
+// remove takes everything away, also after the run's context has ended.
+func (a *arena) remove() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	err := a.Down(ctx)
+	for _, d := range a.disks {
+		err = errors.Join(err, d.remove(ctx))
+	}
+	if a.ledger != nil {
+		err = errors.Join(err, a.ledger.close())
+	}
+	return errors.Join(err, os.RemoveAll(a.Dir))
+}
+
+// dial opens a connection to a listener, with TLS where it begins with TLS. It
+// is closed when ctx ends, which ends whatever waits for an answer on it.
+func (a *arena) dial(ctx context.Context, listener string) (net.Conn, error) {
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", a.Address(listener))
+	if err != nil {
+		return nil, err
+	}
+	context.AfterFunc(ctx, func() { conn.Close() })
+	switch listener {
+	case "imaps", "pop3s", "submissions":
+		client := tls.Client(conn, a.tls)
+		if err := client.HandshakeContext(ctx); err != nil {
+			conn.Close()
+			return nil, err
+		}
+		return client, nil
+	}
+	return conn, nil
+}
+
+// containers are those of the services.
+func (a *arena) containers(services ...string) []string {
+	names := make([]string, len(services))
+	for i, service := range services {
+		names[i] = a.Container(service)
+	}
+	return names
+}
+
+// docker runs the engine's own client for at most two minutes.
+func docker(ctx context.Context, args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	out, err := lab.Output(exec.CommandContext(ctx, "docker", args...))
+	return strings.TrimSpace(out), err
+}
+
+// pause waits for d, or less when ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
+// eventually asks until the answer is nil; the error quotes the last one.
+func eventually(ctx context.Context, within time.Duration, what string, ask func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	last := errors.New("not tried yet")
+	for {
+		err := ask(ctx)
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() == nil {
+			last = err
+		}
+		if pause(ctx, 200*time.Millisecond); ctx.Err() != nil {
+			return fmt.Errorf("%s: not within %v; last seen: %w", what, within, last)
+		}
+	}
+}
