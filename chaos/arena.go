@@ -21,11 +21,12 @@ import (
 // services of a stack, in the order in which they start.
 var services = []string{"mysql", "dovecot", "postfix"}
 
-// arena is the stack under fire: three of its volumes on small disks of their
-// own, and accounts whose mail is known.
+// arena is the stack under fire: on small disks, with accounts whose mail is
+// known.
 type arena struct {
 	*lab.Stack
-	disks    map[string]*disk // by volume
+	disks    map[string]*disk // by volume, or one for everything
+	dataDir  string           // data.dir
 	tls      *tls.Config
 	password string   // of every account
 	sender   string   // whose mail goes in by submission
@@ -38,13 +39,14 @@ type arena struct {
 	limit    int // MiB, limits.message_size as configured last
 }
 
-// newArena brings everything up.
-func newArena(ctx context.Context, binary string, progress io.Writer) (_ *arena, err error) {
+// newArena brings everything up, with three volumes on disks of their own or, as
+// a power cut is one for all, everything on one.
+func newArena(ctx context.Context, binary string, oneDisk bool, f *findings, progress io.Writer) (_ *arena, err error) {
 	l, err := lab.New(ctx, binary, "chaos", progress)
 	if err != nil {
 		return nil, err
 	}
-	a := &arena{Stack: l, disks: map[string]*disk{}, password: "pw-" + rand.Text(), findings: newFindings(), limit: 50}
+	a := &arena{Stack: l, disks: map[string]*disk{}, dataDir: l.Data(), password: "pw-" + rand.Text(), findings: f, limit: 50}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, a.remove())
@@ -53,20 +55,31 @@ func newArena(ctx context.Context, binary string, progress io.Writer) (_ *arena,
 	if a.ledger, err = openLedger(filepath.Join(l.Dir, "ledger")); err != nil {
 		return nil, err
 	}
-	for volume, size := range diskSizes {
-		d, err := newDisk(ctx, filepath.Join(l.Dir, "disk-"+volume), size)
-		if err != nil {
-			return nil, err
+	if oneDisk {
+		a.dataDir = filepath.Join(l.Dir, "disk-"+everything, "data")
+		err = a.mount(ctx, everything, "data.dir", a.dataDir)
+	} else {
+		for _, volume := range []string{"mysql", "queue", "vmail"} {
+			err = errors.Join(err, a.mount(ctx, volume, "data."+volume, filepath.Join(l.Dir, "disk-"+volume, "volume")))
 		}
-		a.disks[volume] = d
-		if err := l.Set("data."+volume, fmt.Sprintf("%q", filepath.Join(d.dir, "volume"))); err != nil {
-			return nil, err
-		}
+	}
+	if err != nil {
+		return nil, err
 	}
 	if err := l.Up(ctx); err != nil {
 		return nil, err
 	}
 	return a, a.populate(ctx)
+}
+
+// mount makes a disk and configures a path on it.
+func (a *arena) mount(ctx context.Context, name, key, path string) error {
+	d, err := newDisk(ctx, filepath.Join(a.Dir, "disk-"+name), diskSizes[name])
+	if err != nil {
+		return err
+	}
+	a.disks[name] = d
+	return a.Set(key, fmt.Sprintf("%q", path))
 }
 
 // populate makes the accounts.
@@ -159,6 +172,7 @@ func pause(ctx context.Context, d time.Duration) {
 
 // eventually asks until the answer is nil; the error quotes the last one.
 func eventually(ctx context.Context, within time.Duration, what string, ask func(context.Context) error) error {
+	whole := ctx
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	last := errors.New("not tried yet")
@@ -170,7 +184,10 @@ func eventually(ctx context.Context, within time.Duration, what string, ask func
 		if ctx.Err() == nil {
 			last = err
 		}
-		if pause(ctx, 200*time.Millisecond); ctx.Err() != nil {
+		if pause(ctx, 200*time.Millisecond); whole.Err() != nil {
+			return fmt.Errorf("%s: %w", what, whole.Err())
+		}
+		if ctx.Err() != nil {
 			return fmt.Errorf("%s: not within %v; last seen: %w", what, within, last)
 		}
 	}

@@ -26,7 +26,12 @@ var diskSizes = map[string]diskSize{
 	"mysql": {1 << 30, 0},
 	"queue": {1 << 30, 20000},
 	"vmail": {10 << 30, 100000},
+
+	everything: {12 << 30, 0},
 }
+
+// everything names the disk that all volumes are on.
+const everything = "all"
 
 // disk is an ext4 file system in a file.
 type disk struct {
@@ -40,10 +45,11 @@ func newDisk(ctx context.Context, path string, size diskSize) (*disk, error) {
 		args = append(args, "-N", fmt.Sprint(size.inodes))
 	}
 	err := errors.Join(os.Mkdir(d.dir, 0o755), os.WriteFile(d.file, nil, 0o600), os.Truncate(d.file, size.bytes))
-	for _, args := range [][]string{append(append([]string{"mkfs.ext4"}, args...), d.file), {"mount", "-o", "loop", d.file, d.dir}} {
-		if err == nil {
-			_, err = lab.Output(exec.CommandContext(ctx, args[0], args[1:]...))
-		}
+	if err == nil {
+		_, err = lab.Output(exec.CommandContext(ctx, "mkfs.ext4", append(args, d.file)...))
+	}
+	if err == nil {
+		err = d.mount(ctx)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("make disk %s: %w", path, err)
@@ -51,9 +57,21 @@ func newDisk(ctx context.Context, path string, size diskSize) (*disk, error) {
 	return d, nil
 }
 
+func (d *disk) mount(ctx context.Context) error {
+	_, err := lab.Output(exec.CommandContext(ctx, "mount", "-o", "loop", d.file, d.dir))
+	return err
+}
+
+// unmount waits for those who have only just let go.
+func (d *disk) unmount(ctx context.Context) error {
+	return eventually(ctx, time.Minute, "unmount "+d.dir, func(ctx context.Context) error {
+		_, err := lab.Output(exec.CommandContext(ctx, "umount", d.dir))
+		return err
+	})
+}
+
 func (d *disk) remove(ctx context.Context) error {
-	_, err := lab.Output(exec.CommandContext(ctx, "umount", d.dir))
-	return errors.Join(err, os.Remove(d.file))
+	return errors.Join(d.unmount(ctx), os.Remove(d.file))
 }
 
 // fill keeps the disk without a free block, or without a free inode, also when

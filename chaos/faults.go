@@ -28,6 +28,8 @@ type fault struct {
 	byHand bool
 	// brief ones do not last: nothing is held.
 	brief bool
+	// power ones need all volumes on one disk, which goes away and comes back.
+	power bool
 	start func(ctx context.Context, s *scene) (end endFunc, err error)
 }
 
@@ -52,18 +54,18 @@ func faults() []fault {
 	for _, service := range services {
 		also := service != "mysql"
 		all = append(all,
-			fault{"kill-" + service, "docker kill, docker start", []string{service}, also, false, false, killed("kill", service)},
-			fault{"stop-" + service, "docker stop, docker start", []string{service}, also, false, false, killed("stop", service)},
-			fault{"crash-" + service, "SIGKILL of its first process; the engine starts it again", []string{service}, also, false, true, crashed(service)},
-			fault{"freeze-" + service, "docker pause, docker unpause", []string{service}, also, false, false, frozen(service)},
-			fault{"socket-" + service, "its socket directory emptied, docker restart", []string{service}, also, false, false, unsocketed(service)},
-			fault{"memory-" + service, "a process that takes all the container's memory", []string{service}, also, false, true, memoryEaten(service)},
+			fault{"kill-" + service, "docker kill, docker start", []string{service}, also, false, false, false, killed("kill", service)},
+			fault{"stop-" + service, "docker stop, docker start", []string{service}, also, false, false, false, killed("stop", service)},
+			fault{"crash-" + service, "SIGKILL of its first process; the engine starts it again", []string{service}, also, false, true, false, crashed(service)},
+			fault{"freeze-" + service, "docker pause, docker unpause", []string{service}, also, false, false, false, frozen(service)},
+			fault{"socket-" + service, "its socket directory emptied, docker restart", []string{service}, also, false, false, false, unsocketed(service)},
+			fault{"memory-" + service, "a process that takes all the container's memory", []string{service}, also, false, true, false, memoryEaten(service)},
 		)
 	}
 	all = append(all,
-		fault{"kill-all", "docker kill of all at once, docker start in any order", services, true, false, false, killed("kill", services...)},
-		fault{"stop-all", "docker stop of all, docker start in any order", services, true, false, false, killed("stop", services...)},
-		fault{"crash-all", "SIGKILL of all first processes at once", services, true, false, true, crashed(services...)},
+		fault{"kill-all", "docker kill of all at once, docker start in any order", services, true, false, false, false, killed("kill", services...)},
+		fault{"stop-all", "docker stop of all, docker start in any order", services, true, false, false, false, killed("stop", services...)},
+		fault{"crash-all", "SIGKILL of all first processes at once", services, true, false, true, false, crashed(services...)},
 	)
 	for _, order := range [][]string{
 		{"mysql", "dovecot", "postfix"},
@@ -74,20 +76,22 @@ func faults() []fault {
 		{"postfix", "dovecot", "mysql"},
 	} {
 		initials := order[0][:1] + order[1][:1] + order[2][:1]
-		all = append(all, fault{"restart-" + initials, "docker restart of " + strings.Join(order, ", "), services, true, false, true, restarted(order)})
+		all = append(all, fault{"restart-" + initials, "docker restart of " + strings.Join(order, ", "), services, true, false, true, false, restarted(order)})
 	}
 	for _, volume := range []string{"mysql", "queue", "vmail"} {
-		all = append(all, fault{"full-" + volume, "no free block on its disk", []string{volume}, false, true, false, filled(volume, takeBlocks)})
+		all = append(all, fault{"full-" + volume, "no free block on its disk", []string{volume}, false, true, false, false, filled(volume, takeBlocks)})
 	}
 	for _, volume := range []string{"queue", "vmail"} {
-		all = append(all, fault{"inodes-" + volume, "no free inode on its disk", []string{volume}, false, true, false, filled(volume, takeInodes)})
+		all = append(all, fault{"inodes-" + volume, "no free inode on its disk", []string{volume}, false, true, false, false, filled(volume, takeInodes)})
 	}
+	whole := append([]string{"queue", "vmail", "certificate", "accounts"}, services...)
 	return append(all,
-		fault{"network-postfix", "docker network disconnect, connect", []string{"postfix"}, false, false, false, disconnected("postfix")},
-		fault{"up-changed", "mailstack up with another message size", services, true, false, true, upChanged},
-		fault{"up-killed", "such an up, killed at a random moment, and up again", services, true, false, true, upKilled},
-		fault{"renewal", "mailstack cert renew", []string{"certificate"}, false, false, true, renewed},
-		fault{"accounts", "accounts and aliases made, changed and removed", []string{"accounts"}, false, false, false, accountsChanged},
+		fault{"power-cut", "the disk of all volumes stops in the middle; all start again on what it kept", whole, true, false, true, true, powerCut},
+		fault{"network-postfix", "docker network disconnect, connect", []string{"postfix"}, false, false, false, false, disconnected("postfix")},
+		fault{"up-changed", "mailstack up with another message size", services, true, false, true, false, upChanged},
+		fault{"up-killed", "such an up, killed at a random moment, and up again", services, true, false, true, false, upKilled},
+		fault{"renewal", "mailstack cert renew", []string{"certificate"}, false, false, true, false, renewed},
+		fault{"accounts", "accounts and aliases made, changed and removed", []string{"accounts"}, false, false, false, false, accountsChanged},
 	)
 }
 
@@ -137,7 +141,7 @@ func frozen(service string) func(context.Context, *scene) (endFunc, error) {
 // again while it runs.
 func unsocketed(service string) func(context.Context, *scene) (endFunc, error) {
 	return func(ctx context.Context, s *scene) (endFunc, error) {
-		sockets, err := filepath.Glob(filepath.Join(s.Data(), "socket", service, "run", "*"))
+		sockets, err := filepath.Glob(filepath.Join(s.dataDir, "socket", service, "run", "*"))
 		if len(sockets) == 0 {
 			err = errors.Join(err, fmt.Errorf("no sockets of %s", service))
 		}
@@ -185,18 +189,7 @@ func filled(volume string, take func(string) error) func(context.Context, *scene
 		if err != nil {
 			return none, err
 		}
-		return func(ctx context.Context) error {
-			if err := free(); err != nil {
-				return err
-			}
-			// What people do who have just freed a disk: the queue's own clock
-			// knows nothing of it.
-			_, err := docker(ctx, "exec", s.Container("postfix"), "postqueue", "-f")
-			if s.alone {
-				return err
-			}
-			return nil
-		}, nil
+		return func(context.Context) error { return free() }, nil
 	}
 }
 

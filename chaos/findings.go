@@ -31,6 +31,7 @@ type findings struct {
 	fault   string
 	all     []finding
 	refused map[string]int // by answer, this round
+	muted   bool
 }
 
 func newFindings() *findings { return &findings{refused: map[string]int{}} }
@@ -46,6 +47,9 @@ func (f *findings) begin(round int, fault string) {
 func (f *findings) add(what, format string, args ...any) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.muted {
+		return
+	}
 	for i := range f.all {
 		if same := &f.all[i]; same.Round == f.round && same.What == what {
 			same.Count++
@@ -53,6 +57,13 @@ func (f *findings) add(what, format string, args ...any) {
 		}
 	}
 	f.all = append(f.all, finding{Round: f.round, Fault: f.fault, What: what, First: fmt.Sprintf(format, args...), Count: 1})
+}
+
+// mute is for a time in which nobody could hear an answer: it is not judged.
+func (f *findings) mute(muted bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.muted = muted
 }
 
 // of are a round's findings.
@@ -69,7 +80,7 @@ func (f *findings) of(round int) []finding {
 }
 
 // numbers are what differs between two answers that are the same.
-var numbers = regexp.MustCompile(`[0-9A-Za-z]*[0-9][0-9A-Za-z]{3,}`)
+var numbers = regexp.MustCompile(`[0-9A-Za-z]*[0-9][0-9A-Za-z]{3,}|[0-9:.-]{5,}`)
 
 // tally counts an answer that is allowed.
 func (f *findings) tally(what string, err error) {
@@ -89,7 +100,7 @@ func (f *findings) refusals(most int) []string {
 	keys := slices.SortedFunc(maps.Keys(f.refused), func(a, b string) int {
 		return cmp.Or(f.refused[b]-f.refused[a], strings.Compare(a, b))
 	})
-	var lines []string
+	lines := []string{}
 	for _, key := range keys[:min(most, len(keys))] {
 		lines = append(lines, fmt.Sprintf("%4d x %s", f.refused[key], key))
 	}

@@ -65,8 +65,8 @@ func (a *arena) readSession(ctx context.Context, rng *rand.Rand, round int, acco
 			continue
 		}
 		// Among the newest: what has just come is what a fault may undo.
-		number := max(1, inbox.NumMessages-uint32(rng.IntN(20)))
-		found, err := c.Fetch(imap.SeqSetNum(number), &imap.FetchOptions{UID: true, Envelope: true}).Collect()
+		number := max(1, int(inbox.NumMessages)-rng.IntN(20))
+		found, err := c.Fetch(imap.SeqSetNum(uint32(number)), &imap.FetchOptions{UID: true, Envelope: true}).Collect()
 		if err != nil {
 			return err
 		}

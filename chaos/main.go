@@ -141,15 +141,9 @@ func fire(ctx context.Context, o options, stdout, progress io.Writer) (err error
 		return errors.New("this needs root, as mailstack does")
 	}
 	fmt.Fprintf(progress, "chaos: seed %d\n", o.seed)
-	a, err := newArena(ctx, binary, progress)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, a.remove()) }()
-	c := &campaign{arena: a, auditor: newAuditor(a), seed: o.seed, progress: progress}
-	began := time.Now()
-	failed := c.runAll(ctx, o)
-	result := c.summarise(time.Since(began))
+	c := &campaign{arena: &arena{findings: newFindings()}, binary: binary, seed: o.seed, progress: progress}
+	took, failed := c.runAll(ctx, o)
+	result := c.summarise(took)
 	if err := result.writeText(stdout); err != nil {
 		return err
 	}
@@ -164,33 +158,71 @@ func fire(ctx context.Context, o options, stdout, progress io.Writer) (err error
 	return failed
 }
 
-// runAll runs what was chosen, or every fault alone and then pairs at random,
-// until the time is up.
-func (c *campaign) runAll(ctx context.Context, o options) error {
-	deadline := time.Now().Add(o.duration)
+// turns are what was chosen, or every fault alone and then pairs at random. The
+// rounds of power cuts are together: they need another stack.
+func (o options) turns() (turns [][]fault) {
 	sets := o.only
-	rng := source(o.seed, 0, 0)
 	if len(sets) == 0 {
 		for _, f := range faults() {
 			sets = append(sets, []fault{f})
 		}
 	}
-	var turns [][]fault
 	for range o.runs {
 		turns = append(turns, sets...)
 	}
+	slices.SortStableFunc(turns, func(a, b []fault) int { return bit(a[0].power) - bit(b[0].power) })
 	if len(o.only) == 0 {
 		more := pairs(faults())
-		rng.Shuffle(len(more), func(i, j int) { more[i], more[j] = more[j], more[i] })
+		source(o.seed, 0, 0).Shuffle(len(more), func(i, j int) { more[i], more[j] = more[j], more[i] })
 		turns = append(turns, more...)
 	}
+	return turns
+}
+
+func bit(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// runAll runs rounds until the time is up, and says how long they took.
+func (c *campaign) runAll(ctx context.Context, o options) (took time.Duration, err error) {
+	for turns := o.turns(); len(turns) > 0; {
+		power := turns[0][0].power
+		n := slices.IndexFunc(turns, func(turn []fault) bool { return turn[0].power != power })
+		if n < 0 {
+			n = len(turns)
+		}
+		began, err := c.runOn(ctx, power, turns[:n], o.duration-took)
+		if !began.IsZero() {
+			took += time.Since(began)
+		}
+		if err != nil || took >= o.duration {
+			return took, err
+		}
+		turns = turns[n:]
+	}
+	return took, nil
+}
+
+// runOn runs rounds on a stack of their own, up since began.
+func (c *campaign) runOn(ctx context.Context, oneDisk bool, turns [][]fault, within time.Duration) (began time.Time, err error) {
+	c.findings.begin(len(c.rounds)+1, "up")
+	a, err := newArena(ctx, c.binary, oneDisk, c.findings, c.progress)
+	if err != nil {
+		return began, err
+	}
+	defer func() { err = errors.Join(err, a.remove()) }()
+	c.arena, c.auditor = a, newAuditor(a)
+	began = time.Now()
 	for _, turn := range turns {
-		if ctx.Err() != nil || time.Now().After(deadline) {
-			return ctx.Err()
+		if ctx.Err() != nil || time.Since(began) > within {
+			return began, ctx.Err()
 		}
 		if err := c.run(ctx, turn); err != nil {
-			return err
+			return began, err
 		}
 	}
-	return nil
+	return began, nil
 }

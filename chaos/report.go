@@ -55,8 +55,11 @@ func (r *row) add(one round, broken int) {
 // counts there: what was found once is to stay.
 func (c *campaign) summarise(took time.Duration) *result {
 	r := &result{
-		Schema: 1, Version: c.Version, Taken: time.Now().UTC().Truncate(time.Second), CPUs: runtime.NumCPU(),
+		Schema: 1, Taken: time.Now().UTC().Truncate(time.Second), CPUs: runtime.NumCPU(),
 		Seed: c.seed, Seconds: seconds(took), Total: row{Fault: "total"}, Findings: c.findings.all, Rounds: c.rounds,
+	}
+	if c.Stack != nil { // it was interrupted before there was one
+		r.Version = c.Version
 	}
 	index := map[string]int{}
 	for _, one := range c.rounds {
@@ -77,10 +80,10 @@ func (c *campaign) summarise(took time.Duration) *result {
 func (r *result) writeText(w io.Writer) error {
 	var out bytes.Buffer
 	fmt.Fprintf(&out, "mailstack %s, %d processors, %s, seed %d, %.0f s\n\n", r.Version, r.CPUs, r.Taken.Format(time.RFC3339), r.Seed, r.Seconds)
-	table := tabwriter.NewWriter(&out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(table, "fault\truns\tacknowledged\tfound\tlost\tdoubled\tchanges\tundone\tserves s\tgreen s\tsettled s\tbroken\t")
+	table := tabwriter.NewWriter(&out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "fault\truns\tacknowledged\tfound\tlost\tdoubled\tchanges\tundone\tserves s\tgreen s\tsettled s\tbroken")
 	for _, one := range append(r.Faults, r.Total) {
-		fmt.Fprintf(table, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%.1f\t%.1f\t%.1f\t%d\t\n", one.Fault, one.Runs,
+		fmt.Fprintf(table, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%.1f\t%.1f\t%.1f\t%d\n", one.Fault, one.Runs,
 			one.Acknowledged, one.Found, one.Lost, one.Doubled, one.Changes, one.Undone, one.Serves, one.Green, one.Settle, one.Broken)
 	}
 	if err := table.Flush(); err != nil {
@@ -89,8 +92,12 @@ func (r *result) writeText(w io.Writer) error {
 	for _, f := range r.Findings {
 		fmt.Fprintf(&out, "\nround %d, %s: %d x %s: %s\n", f.Round, f.Fault, f.Count, f.What, strings.TrimSpace(f.First))
 	}
-	_, err := w.Write(out.Bytes())
-	return err
+	for line := range strings.Lines(out.String()) {
+		if _, err := io.WriteString(w, strings.TrimRight(line, " \n")+"\n"); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // writeFile writes the result as JSON.
