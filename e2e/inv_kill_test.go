@@ -4,7 +4,10 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -22,7 +25,26 @@ func TestContainersMayDieAnyTime(t *testing.T) {
 	s.testKilledUnderLoad(t)
 	s.testQueueIsKept(t)
 	s.testRestarts(t)
+	s.testStaleLock(t)
 	s.testWritableSocket(t)
+}
+
+// testStaleLock: a lock that a killed Dovecot has left holds up nobody, also
+// where its holder's number is now another process's.
+func (s *Stack) testStaleLock(t *testing.T) {
+	t.Helper()
+	user, password := s.account(t)
+	s.waitMail(t, user, password, "INBOX", s.deliver(t, stranger, user))
+	name, domain, _ := strings.Cut(user, "@")
+	lock := filepath.Join(s.layout().Content("vmail"), domain, name, "Maildir", "dovecot-uidlist.lock")
+	docker(t, "kill", s.container("dovecot"))
+	err := errors.Join(os.WriteFile(lock, fmt.Appendf(nil, "1:%s", s.hostname()), 0o600), os.Chown(lock, 5302, 5302))
+	if err != nil {
+		t.Fatal(err)
+	}
+	docker(t, "start", s.container("dovecot"))
+	s.ready(t, "dovecot")
+	s.waitMail(t, user, password, "INBOX", s.deliver(t, stranger, user))
 }
 
 // testKilledUnderLoad: every message with a 250 is there after a SIGKILL of all
