@@ -116,6 +116,14 @@ func (a *arena) remove() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	err := a.Down(ctx)
+	if err != nil { // a broken disk, perhaps: whatever runs goes anyway
+		_, force := docker(ctx, append([]string{"rm", "-f", "-v"}, a.containers(services...)...)...)
+		err = errors.Join(err, force)
+		for _, network := range a.containers("dovecot", "postfix") {
+			_, force := docker(ctx, "network", "rm", network)
+			err = errors.Join(err, force)
+		}
+	}
 	for _, d := range a.disks {
 		err = errors.Join(err, d.remove(ctx))
 	}

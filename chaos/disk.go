@@ -62,10 +62,22 @@ func (d *disk) mount(ctx context.Context) error {
 	return err
 }
 
-// unmount waits for those who have only just let go.
+// unmount waits for those who have only just let go. A container that starts
+// anywhere holds a copy of every mount for a moment, and with it the file system:
+// only when its loop device is gone does the next mount read the disk again.
 func (d *disk) unmount(ctx context.Context) error {
-	return eventually(ctx, time.Minute, "unmount "+d.dir, func(ctx context.Context) error {
+	err := eventually(ctx, time.Minute, "unmount "+d.dir, func(ctx context.Context) error {
 		_, err := lab.Output(exec.CommandContext(ctx, "umount", d.dir))
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return eventually(ctx, time.Minute, "let go of "+d.file, func(ctx context.Context) error {
+		used, err := lab.Output(exec.CommandContext(ctx, "losetup", "-j", d.file))
+		if err == nil && used != "" {
+			err = errors.New(used)
+		}
 		return err
 	})
 }
