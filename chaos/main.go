@@ -49,6 +49,7 @@ type options struct {
 	only     [][]fault // empty for all alone, then pairs
 	duration time.Duration
 	runs     int
+	green    time.Duration
 	json     string
 }
 
@@ -82,6 +83,7 @@ func parse(args []string, stderr io.Writer) (o options, err error) {
 	list := flags.Bool("list", false, "show all faults and run none")
 	flags.DurationVar(&o.duration, "duration", 30*time.Minute, "begin no round after `TIME`; the stack's start does not count")
 	flags.IntVar(&o.runs, "runs", 1, "run each fault `N` times alone")
+	flags.DurationVar(&o.green, "green", greenWithin, "everything works within `TIME` of the return; give more where others use the processors")
 	flags.StringVar(&o.json, "json", "", "also write the result to `FILE`")
 	if err := flags.Parse(args); err != nil {
 		return o, err
@@ -141,7 +143,7 @@ func fire(ctx context.Context, o options, stdout, progress io.Writer) (err error
 		return errors.New("this needs root, as mailstack does")
 	}
 	fmt.Fprintf(progress, "chaos: seed %d\n", o.seed)
-	c := &campaign{arena: &arena{findings: newFindings()}, binary: binary, seed: o.seed, progress: progress}
+	c := &campaign{arena: &arena{findings: newFindings()}, binary: binary, seed: o.seed, within: o.green, progress: progress}
 	took, failed := c.runAll(ctx, o)
 	result := c.summarise(took)
 	if err := result.writeText(stdout); err != nil {

@@ -39,6 +39,7 @@ type campaign struct {
 	auditor  *auditor
 	binary   string
 	seed     uint64
+	within   time.Duration // for green
 	progress io.Writer
 	rounds   []round
 }
@@ -129,7 +130,7 @@ func (c *campaign) recover(ctx context.Context, r *round, faults []fault) error 
 	served := time.Now()
 	r.Serves = seconds(served.Sub(ended))
 	last, took, err := c.green(ctx, r.Number)
-	if r.Green = seconds(took); took > greenWithin && !byHand {
+	if r.Green = seconds(took); took > c.within && !byHand {
 		c.findings.add("green late", "%s works %.1f s after every service served; load average of the machine %s", last, took.Seconds(), loadAverage())
 	}
 	return err

@@ -16,8 +16,9 @@ func TestChaosShort(t *testing.T) {
 	}
 	shared(t) // makes the images
 	file := filepath.Join(t.TempDir(), "chaos.json")
+	// The other tests want the processors too: TestDatabaseAway has the 5 s.
 	r := runCommand(t.Context(), exec.CommandContext(t.Context(), "go", "run", "mailstack/chaos",
-		"-binary", os.Getenv(binaryVar), "-short", "-json", file), nil)
+		"-binary", os.Getenv(binaryVar), "-short", "-green", "20s", "-json", file), nil)
 	t.Log(r)
 	if r.code != 0 {
 		t.Fatal("something promised was broken")
