@@ -165,7 +165,7 @@ func memoryEaten(service string) func(context.Context, *scene) (endFunc, error) 
 			return none, errors.New("the container may take 3 GiB: it has no limit")
 		}
 		var exit *exec.ExitError
-		if errors.As(err, &exit) {
+		if errors.As(err, &exit) && exit.ExitCode() == 128+int(syscall.SIGKILL) {
 			return none, nil
 		}
 		return none, err
