@@ -83,7 +83,20 @@ func (s *state) write(work *dir, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	return work.write(stateName, bytes.NewReader(append(data, '\n')), owner{-1, -1}, now)
+	// It is on the disk before it takes the place of the last one: an empty one
+	// after a power cut would be worse than an old one.
+	const fresh = stateName + ".new"
+	if err := work.write(fresh, bytes.NewReader(append(data, '\n')), owner{-1, -1}, now); err != nil {
+		return err
+	}
+	f, err := work.open(fresh)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return work.rename(fresh, work, stateName)
 }
 
 // note remembers a pass.

@@ -27,7 +27,7 @@ func ReadFiles(ctx context.Context, host *remote.Host, facts *Facts, dir string)
 		}
 	}
 	if _, err := checkPath(dir); err != nil {
-		return nil, &problem{"read docker-mailserver's files: " + err.Error(), "name their directory: --config-dir"}
+		return nil, &problem{"read docker-mailserver's files: " + err.Error(), "name the container that Dovecot runs in: --container NAME"}
 	}
 	word := mark()
 	out, err := host.Script(ctx, script, append(args, word, dir)...).Output()
@@ -40,7 +40,7 @@ func ReadFiles(ctx context.Context, host *remote.Host, facts *Facts, dir string)
 		files[p.args] = p.body
 	}
 	if _, found := files["postfix-accounts.cf"]; !found || !ended {
-		return nil, &problem{"read docker-mailserver's files: " + clean(dir) + " holds no postfix-accounts.cf", "name their directory: --config-dir"}
+		return nil, &problem{"read docker-mailserver's files: " + clean(dir) + " holds no postfix-accounts.cf", "name the container that Dovecot runs in: --container NAME"}
 	}
 	return parseFiles(files, facts.Dovecot.DefaultScheme), nil
 }

@@ -185,7 +185,7 @@ func (p *preflight) accounts() {
 		text += fmt.Sprintf("; %d disabled", disabled)
 	}
 	if len(l.Accounts) == 0 {
-		p.add("accounts", Fail, "there are no accounts ("+from+")", "if they are elsewhere: --database, --map or --config-dir")
+		p.add("accounts", Fail, "there are no accounts ("+from+")", "if they are elsewhere: --database, --map or --container")
 		return
 	}
 	p.add("accounts", OK, text, "")
