@@ -155,5 +155,10 @@ func (p *pace) rate(e Event) (bytesPerSecond float64, left time.Duration) {
 	return float64(last.done.Bytes-first.done.Bytes) / seconds, time.Duration(float64(rest) / float64(done) * seconds * float64(time.Second))
 }
 
+// Time is how long copying takes where so many octets come in a second.
+func (a Amount) Time(octetsPerSecond float64) time.Duration {
+	return time.Duration(float64(a.cost()) / octetsPerSecond * float64(time.Second))
+}
+
 // cost is what copying costs, see fileCost.
 func (a Amount) cost() int64 { return a.Bytes + a.Messages*fileCost }

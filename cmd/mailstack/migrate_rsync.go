@@ -121,6 +121,15 @@ func (a *app) lookAt(ctx context.Context, host *remote.Host, cfg *config.Config,
 		dumper, err := source.FindDumper(ctx, host, old.facts)
 		return dumper, func() error { return nil }, err
 	})
+	if old.stores != nil {
+		// A speed that cannot be measured is no reason not to move.
+		if speed, err := source.Speed(ctx, host); err == nil {
+			needs.OctetsPerSecond = speed
+		}
+		if limit := float64(f.kbytes) * 1024; limit > 0 {
+			needs.OctetsPerSecond = min(needs.OctetsPerSecond, limit)
+		}
+	}
 	if old.facts != nil {
 		old.checks = source.Preflight(old.facts, old.list, old.stores, needs)
 	}

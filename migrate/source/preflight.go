@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"mailstack/migrate"
 )
@@ -35,6 +36,8 @@ type Check struct {
 type Needs struct {
 	FreeBytes int64 // where mail will lie; -1 not known
 	Rsync     error // what is wrong with the rsync here
+	// OctetsPerSecond is what comes from the old server, see Speed; 0 not known.
+	OctetsPerSecond float64
 }
 
 // Preflight says whether the old server can be moved, check by check, always in
@@ -53,6 +56,7 @@ func Preflight(f *Facts, list *Listing, stores *Stores, n Needs) []Check {
 		p.found()
 		p.layout()
 		p.size(n)
+		p.time(n)
 		p.sieve()
 	}
 	p.mail()
@@ -313,6 +317,24 @@ func (p *preflight) size(n Needs) {
 	default:
 		p.add("size", OK, fmt.Sprintf("%s; %s are free here", text, mebibytes(n.FreeBytes)), "")
 	}
+}
+
+// time says how long the first copy takes. Those after it bring only what is new.
+func (p *preflight) time(n Needs) {
+	if n.OctetsPerSecond <= 0 {
+		return
+	}
+	var all migrate.Amount
+	for _, account := range p.list.Accounts {
+		all.Messages += account.Store.Files
+		all.Bytes += account.Store.Bytes
+	}
+	about := all.Time(n.OctetsPerSecond)
+	text := "under a minute"
+	if about >= time.Minute {
+		text = "about " + strings.TrimSuffix(about.Round(time.Minute).String(), "0s")
+	}
+	p.add("time", OK, fmt.Sprintf("%s for the first copy, at %.0f MiB/s as ssh has it now", text, n.OctetsPerSecond/(1<<20)), "")
 }
 
 func (p *preflight) sieve() {

@@ -30,6 +30,8 @@ func TestPreflight(t *testing.T) {
 		{"all well", func(*Facts, *Listing, *Stores) {}, "passwords", "ok: carried over: SHA512-CRYPT 1"},
 		{"all well", func(*Facts, *Listing, *Stores) {}, "stores", "ok: mail of 1 account found (as Dovecot says)"},
 		{"all well", func(*Facts, *Listing, *Stores) {}, "size", "warn: 95 MiB in 7 files, and only 100 MiB are free here"},
+		{"all well", func(*Facts, *Listing, *Stores) {}, "time", "ok: under a minute for the first copy, at 20 MiB/s"},
+		{"much", func(_ *Facts, l *Listing, _ *Stores) { l.Accounts[0].Store.Bytes = 60 << 30 }, "time", "ok: about 51m for the first copy, at 20 MiB/s"},
 		{"not root", func(f *Facts, _ *Listing, _ *Stores) { f.UID = 1000 }, "rights", "warn: ssh logs in as uid 1000"},
 		{"no rsync", func(f *Facts, _ *Listing, _ *Stores) { f.Rsync = "" }, "rsync", "fail: rsync is not installed"},
 		{"old rsync", func(f *Facts, _ *Listing, _ *Stores) { f.Rsync = "3.0.9" }, "rsync", "fail: check rsync on old: want version 3.1 or later"},
@@ -72,7 +74,7 @@ func TestPreflight(t *testing.T) {
 				here = &migrate.NoRsyncError{Err: exec.ErrNotFound}
 			}
 			got := ""
-			for _, c := range Preflight(f, l, s, Needs{FreeBytes: 100 << 20, Rsync: here}) {
+			for _, c := range Preflight(f, l, s, Needs{FreeBytes: 100 << 20, Rsync: here, OctetsPerSecond: 20 << 20}) {
 				if c.Name == test.check {
 					got = c.Level.String() + ": " + c.Text
 				}
