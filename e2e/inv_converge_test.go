@@ -118,7 +118,7 @@ func TestInterruptedUpGoesOn(t *testing.T) {
 	b := s.start(t, func(line string) {
 		if !asked && endedOperation.MatchString(line) {
 			asked = true
-			second = s.run(t, "maintain")
+			second = s.run(t, "up", "--no-probe")
 		}
 	}, "up", "--no-probe")
 	<-b.done

@@ -67,6 +67,19 @@ func (s *Stack) reloadWhileTaken(t *testing.T, key string, command ...string) *d
 	}
 	defer func() { _ = syscall.Kill(idle[0], syscall.SIGCONT) }()
 	client := s.line(t, key)
+	// It had not told master yet that its last client has gone if another one
+	// takes this one.
+	if err := client.conn.SetReadDeadline(time.Now().Add(500 * time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.try(""); err == nil {
+		client.conn.Close()
+		_ = syscall.Kill(idle[0], syscall.SIGCONT)
+		return s.reloadWhileTaken(t, key, command...)
+	}
+	if err := client.conn.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
 	reloaded := make(chan string, 1)
 	before := s.reloads(t)
 	go func() {
