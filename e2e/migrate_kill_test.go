@@ -30,7 +30,7 @@ func TestMigrateSurvivesKills(t *testing.T) {
 	random := rand.New(rand.NewPCG(seed, 0))
 	old, s := oldHost(t, oldhost.Options{Kind: oldhost.PostfixAdmin, Spool: moveSpool()}), newStack(t, "")
 	s.up(t, "--no-probe")
-	args := append(moveFrom(old), "--allow-weak-hashes", "--bwlimit", "4MiB", "--verify-full",
+	args := append(moveFrom(old), "--allow-weak-hashes", "--bwlimit", "4MiB", "--verify", "full",
 		// A dead network is noticed in seconds.
 		"--ssh-option", "ServerAliveInterval=1", "--ssh-option", "ServerAliveCountMax=2", "--ssh-option", "ConnectTimeout=3")
 	const listed, placed = "✓ list mailboxes there", "✓ put into the mail store"

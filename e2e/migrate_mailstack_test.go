@@ -59,7 +59,7 @@ func TestMigrateMailstack(t *testing.T) {
 		want[p.Address] = from.foldersOf(t, p)
 	}
 	mail, subscribed := from.mailOf(t, ann)
-	r := to.run(t, append(args, "--final", "--verify-full", "--format", "json",
+	r := to.run(t, append(args, "--final", "--verify", "full", "--format", "json",
 		"--freeze-command", "docker stop "+from.container("postfix")+" "+from.container("dovecot"))...)
 	var report struct {
 		OK        bool

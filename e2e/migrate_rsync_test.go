@@ -101,7 +101,7 @@ func (s *Stack) moveOn(t *testing.T, old *oldhost.Host) {
 // host said they hold.
 func (s *Stack) lastCopy(t *testing.T, old *oldhost.Host, want map[string][]oldhost.Folder, args ...string) {
 	t.Helper()
-	r := s.run(t, append(args, "--final", "--verify-full", "--format", "json")...)
+	r := s.run(t, append(args, "--final", "--verify", "full", "--format", "json")...)
 	if r.code != 0 {
 		t.Fatalf("the last copy: %v", r)
 	}

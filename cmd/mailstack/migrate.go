@@ -19,6 +19,7 @@ type migrateFlags struct {
 	rsync           rsyncFlags
 	dryRun, final   bool
 	jobs, maxDelete int
+	verify          string // verifySome or verifyFull
 	format          string
 }
 
@@ -73,6 +74,7 @@ func newMigrateCmd(a *app) *cobra.Command {
 	flags.IntVar(&f.jobs, "jobs", 4, "`N` connections at a time")
 	flags.IntVar(&f.maxDelete, "max-delete", 1000, "no more than `N` messages of a mailbox may be gone there since they were copied")
 	addFormat(cmd, &f.format)
+	flags.StringVar(&f.verify, "verify", verifySome, "compare a `SAMPLE` of the messages octet by octet, or all: sample or full")
 	flags.StringVar(&f.imapFrom, "imap-from", "", "`URL` of the old server: imaps://HOST[:PORT], or imap:// for STARTTLS")
 	flags.StringVar(&f.users, "users", "", "CSV `FILE` of user names, passwords and addresses")
 	flags.StringVar(&f.caFile, "ca-file", "", "PEM `FILE` of the authority of the old server's certificate (default: the system's)")
@@ -97,7 +99,6 @@ func (f *rsyncFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&f.layout, "layout", "", "where mail lies there, as Dovecot's `MAIL_LOCATION` (default: as Dovecot says)")
 	flags.StringSliceVar(&f.only, "only", nil, "only these `ACCOUNTS`, or @DOMAINS with their aliases")
 	flags.StringVar(&f.bandwidth, "bwlimit", "", "most bytes a second, as a `SIZE` (5MiB)")
-	flags.BoolVar(&f.full, "verify-full", false, "compare every message octet by octet, not only a sample")
 	flags.BoolVar(&f.allowWeak, "allow-weak-hashes", false, "take hashes like MD5 along; the first login replaces them")
 	flags.StringVar(&f.freeze, "freeze-command", "", "`COMMAND` for the old server's shell that ends its use, before the last copy (default: asks you to)")
 	flags.DurationVar(&f.queueWait, "queue-wait", 5*time.Minute, "how long the old server's Postfix may take to deliver its queue, before the last copy")
@@ -147,14 +148,23 @@ func (f *migrateFlags) check() error {
 	if f.maxDelete < 0 {
 		errs = append(errs, fmt.Errorf("--max-delete %d: less than none", f.maxDelete))
 	}
+	if f.verify != verifySome && f.verify != verifyFull {
+		errs = append(errs, fmt.Errorf("--verify %q: allowed are %s and %s", f.verify, verifySome, verifyFull))
+	}
 	return errors.Join(append(errs, checkFormat(f.format))...)
 }
+
+// Values of --verify.
+const (
+	verifySome = "sample"
+	verifyFull = "full"
+)
 
 // Flags that mean nothing where mail does not come by ssh, or not by IMAP.
 var (
 	sshOnly = []string{
 		"ssh-port", "ssh-key", "ssh-config", "ssh-option", "sudo", "container", "database", "mysql-datadir", "map", "layout", "only",
-		"bwlimit", "verify-full", "allow-weak-hashes", "freeze-command", "queue-wait", "leave-queue",
+		"bwlimit", "allow-weak-hashes", "freeze-command", "queue-wait", "leave-queue",
 	}
 	imapOnly = []string{"users", "ca-file", "tls-name"}
 )
@@ -176,6 +186,14 @@ func (f *migrateFlags) foreign(cmd *cobra.Command) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// sample is how many messages of a folder are compared octet by octet by IMAP.
+func (f *migrateFlags) sample() int {
+	if f.verify == verifyFull {
+		return -1
+	}
+	return verifySample
 }
 
 // migrateProbe proves the stack after accounts were opened.

@@ -222,7 +222,7 @@ func (m *imapMigration) copyAll(ctx context.Context, mover *mover) []migratedMai
 		job := imapcopy.User{Name: name, From: m.login(m.from, u), To: imapcopy.Login{
 			Server: m.to, User: name, Password: imapcopy.Secret(mover.move.Password().Reveal()),
 		}}
-		options := imapcopy.Options{Remove: m.flags.final, MaxRemove: m.flags.maxDelete, Progress: func(e imapcopy.Event) {
+		options := imapcopy.Options{Remove: m.flags.final, MaxRemove: m.flags.maxDelete, Sample: m.flags.sample(), Progress: func(e imapcopy.Event) {
 			mu.Lock()
 			defer mu.Unlock()
 			bar.report(i, e)

@@ -30,7 +30,6 @@ type rsyncFlags struct {
 	only      []string
 	bandwidth string // bytes a second, as sizes are written; "": no limit
 	kbytes    int    // the same in KiB/s, once it was read
-	full      bool
 	freeze    string
 	allowWeak bool
 	// queueWait is how long the old server's queue may take to empty; leaveQueue:
@@ -198,7 +197,7 @@ func (m *rsyncMigration) run(ctx context.Context, cfg *config.Config) error {
 	migration, err := migrate.Open(migrate.Options{
 		From: migrate.Over(m.old.host), To: destination(cfg, id.ID), Accounts: m.selected(),
 		Workers: m.flags.jobs, KBytesPerSecond: m.flags.rsync.kbytes, MaxDelete: cmp.Or(m.flags.maxDelete, -1), // 0 is none
-		Verify: migrate.Verify{Sample: verifySample, Full: m.flags.rsync.full}, Progress: bar,
+		Verify: migrate.Verify{Sample: verifySample, Full: m.flags.verify == verifyFull}, Progress: bar,
 	})
 	if err != nil {
 		return err

@@ -57,6 +57,9 @@ type Options struct {
 	// removes none.
 	Remove    bool
 	MaxRemove int
+	// Sample is how many messages of each folder are read at both ends and
+	// compared octet by octet; negative: all.
+	Sample int
 	// Silence is the longest that a server may say nothing; 0 means two minutes.
 	Silence time.Duration
 	// Progress is called with what was done, one call at a time for each user.
@@ -84,6 +87,7 @@ type Result struct {
 	Bytes    int64         `json:"bytes"` // copied
 	Flagged  int           `json:"flagged"`
 	Removed  int           `json:"removed"`
+	Compared int           `json:"compared"` // octet by octet
 	Took     time.Duration `json:"took_ns"`
 	// Left are the things that could not be kept, one line each.
 	Left []string `json:"left,omitempty"`

@@ -173,6 +173,46 @@ func TestCopy(t *testing.T) {
 	}
 }
 
+// TestOtherText: a message with the header and the date of another is not its copy.
+func TestOtherText(t *testing.T) {
+	from, to := newEnd(t, nil), newEnd(t, nil)
+	from.make(t, "INBOX")
+	to.make(t, "INBOX")
+	for i := range 300 {
+		header := fmt.Sprintf("Message-ID: <%d@x>\nSubject: %d\n\n", i, i)
+		from.put(t, "INBOX", header+"as it was\n")
+		if i == 7 {
+			to.put(t, "INBOX", header+"as it isnt\n") // of another size
+		}
+		if i == 250 {
+			to.put(t, "INBOX", header+"as it WAS\n")
+		}
+	}
+	copied := func(sample int) Result {
+		t.Helper()
+		r, err := Copy(t.Context(), User{"u@example.org", from.login, to.login}, Options{Sample: sample})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	if r := copied(0); len(r.Different) > 0 || r.Compared != 0 || r.Copied != 298 {
+		t.Errorf("nothing was to be compared: %+v", r)
+	}
+	want := []string{
+		`folder "INBOX": message with UID 251 has another text here`,
+		`folder "INBOX": message with UID 8 has another text here`,
+	}
+	r := copied(-1)
+	slices.Sort(r.Different)
+	if diff := cmp.Diff(want, r.Different); diff != "" || r.Compared != 300 {
+		t.Errorf("%d compared:\n%s", r.Compared, diff)
+	}
+	if r := copied(20); r.Compared != 20 {
+		t.Errorf("a sample of 20 is %d", r.Compared)
+	}
+}
+
 // What happens on the old server between two passes.
 func TestNextPass(t *testing.T) {
 	from, to := oldServer(t, nil), newEnd(t, nil)

@@ -76,7 +76,8 @@ func (c *copying) remove() error {
 	return nil
 }
 
-// verify lists both sides anew and notes every difference.
+// verify lists both sides anew and notes every difference, also in the text of
+// some messages.
 func (c *copying) verify(originals []folder, here map[string]folder) error {
 	differ := func(format string, args ...any) {
 		c.result.Different = append(c.result.Different, fmt.Sprintf(format, args...))
@@ -105,6 +106,9 @@ func (c *copying) verify(originals []folder, here map[string]folder) error {
 			if !sameFlags(both[0].flags, both[1].flags) {
 				differ("folder %q: message with UID %d has flags %v there and %v here", original.path, both[0].uid, both[0].flags, both[1].flags)
 			}
+		}
+		if err := c.compareTexts(original, here[original.path], sample(p.same, c.options.Sample), differ); err != nil {
+			return err
 		}
 		if known && original.subscribed && !subscribed[here[original.path].name] {
 			differ("folder %q: is subscribed there and not here", original.path)
