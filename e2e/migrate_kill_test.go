@@ -189,7 +189,8 @@ func copying(t *testing.T, parent int) (pids []int) {
 func killSSHD(t *testing.T, old *oldhost.Host, _ *background) {
 	t.Helper()
 	old.Exec(t, "pkill", "-KILL", "-x", "sshd")
-	old.Exec(t, "/usr/sbin/sshd")
+	// It is a daemon before it listens.
+	old.Exec(t, "sh", "-c", "/usr/sbin/sshd; until bash -c ': </dev/tcp/127.0.0.1/22' 2>/dev/null; do sleep 0.05; done")
 }
 
 // cutNetwork takes the old host off its network for longer than that goes unnoticed.
