@@ -33,9 +33,9 @@ type serviceUser struct {
 
 // users lists what each service may read, and what it may call: no more than
 // its lookups need, and for Dovecot what makes a weak hash a strong one.
-// Postfix gets a view of the accounts because the password must stay out of its
-// reach, whatever happens to it; a grant on some columns of the table would not
-// keep it there (see the migration that makes the view).
+// Postfix gets a table without the password, as that must stay out of its reach,
+// whatever happens to it; a grant on some columns of the accounts would not keep it
+// there, since HANDLER account READ returns all columns to who may read one.
 func (db *DB) users(s Services) []serviceUser {
 	return []serviceUser{
 		{db.options.ServicePrefix + "dovecot", s.Dovecot, []grant{
@@ -44,9 +44,9 @@ func (db *DB) users(s Services) []serviceUser {
 			{"domain", []string{"name"}},
 		}, []string{"rehash"}},
 		{db.options.ServicePrefix + "postfix", s.Postfix, []grant{
-			{"postfix_account", nil},
+			{"mailbox", nil},
 			{"alias", nil},
-			{"domain", []string{"name"}},
+			{"domain", nil},
 		}, nil},
 	}
 }

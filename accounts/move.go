@@ -35,9 +35,9 @@ func NewMove() Move {
 func (m Move) Password() Secret { return m.password }
 
 // BeginMove brings an account into a move: it is made where it is not there,
-// and gets the hash, quota and state of n where an earlier run made it. An
-// account that is not being moved is somebody's already, and is refused with
-// ErrExists.
+// and gets the hash (see NewAccount.KeepHash), quota and state of n where an earlier
+// run made it. An account that is not being moved is somebody's already, and is
+// refused with ErrExists.
 func (db *DB) BeginMove(ctx context.Context, m Move, n NewAccount) (made bool, err error) {
 	address, err := ParseAccount(n.Address.String())
 	if err != nil {
@@ -67,9 +67,9 @@ func (db *DB) BeginMove(ctx context.Context, m Move, n NewAccount) (made bool, e
 			return refuse(ErrExists, "mailstack account show "+address.String(),
 				"account %s exists already and is in use", address)
 		}
-		_, err = tx.ExecContext(ctx, `UPDATE account SET password = ?, quota_bytes = ?, enabled = ?, moving = ?,
+		_, err = tx.ExecContext(ctx, `UPDATE account SET password = IF(?, password, ?), quota_bytes = ?, enabled = ?, moving = ?,
 			generation = generation + 1, changed = UTC_TIMESTAMP() WHERE address = ?`,
-			n.Hash.Reveal(), n.QuotaBytes, !n.Disabled, m.hash.Reveal(), address.String())
+			n.KeepHash, n.Hash.Reveal(), n.QuotaBytes, !n.Disabled, m.hash.Reveal(), address.String())
 		return err
 	})
 	return made && err == nil, err

@@ -17,7 +17,7 @@ import (
 
 // latestVersion is the schema version this program was written for: the
 // number of the last file in migrations/ (a test compares them).
-const latestVersion = 5
+const latestVersion = 6
 
 //go:embed migrations/*.sql
 var migrationFiles embed.FS

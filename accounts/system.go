@@ -28,7 +28,7 @@ func (s System) ProbeAddress() string { return ProbeLocal + "@" + s.Hostname }
 // ProbeRecipient is the one form of that address at which mail for the account
 // is taken, so that nobody else's ever is: a sub-address of 128 bits that
 // nobody guesses. It holds the beginning of the password's digest, as the view
-// postfix_account does. Empty where the password is not known.
+// account_mailbox does. Empty where the password is not known.
 func (s System) ProbeRecipient() string {
 	if s.ProbePassword.IsZero() {
 		return ""

@@ -10,16 +10,21 @@ import (
 	"io"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 	"time"
 
+	"mailstack/config"
 	"mailstack/e2e/lab"
+	"mailstack/stack"
 )
 
-// services of a stack, in the order in which they start.
-var services = []string{"mysql", "dovecot", "postfix"}
+// Services of a stack, in the order in which they start; those with a network of their
+// own; and those that begin connections to other hosts over it.
+var (
+	services = lab.Services(config.Default())
+	bridged  = lab.ServicesWith(config.Default(), func(s stack.Service) bool { return s.Bridge })
+	callers  = lab.ServicesWith(config.Default(), func(s stack.Service) bool { return s.Outbound })
+)
 
 // arena is the stack under fire: on small disks, with accounts whose mail is
 // known.
@@ -36,12 +41,14 @@ type arena struct {
 	readers  []string // accounts whose mail is moved, flagged and deleted
 	findings *findings
 	ledger   *ledger
-	limit    int // MiB, limits.message_size as configured last
+	cutAt    time.Time // the last power cut
+	limit    int       // MiB, limits.message_size as configured last
+	rebuilt  []string  // images that were made for this one alone
 }
 
-// newArena brings everything up, with three volumes on disks of their own or, as
-// a power cut is one for all, everything on one.
-func newArena(ctx context.Context, binary string, oneDisk bool, f *findings, progress io.Writer) (_ *arena, err error) {
+// newArena brings everything up, with three volumes on disks of their own unless
+// the ground is another one.
+func newArena(ctx context.Context, binary string, on ground, f *findings, progress io.Writer) (_ *arena, err error) {
 	l, err := lab.New(ctx, binary, "chaos", progress)
 	if err != nil {
 		return nil, err
@@ -55,7 +62,12 @@ func newArena(ctx context.Context, binary string, oneDisk bool, f *findings, pro
 	if a.ledger, err = openLedger(filepath.Join(l.Dir, "ledger")); err != nil {
 		return nil, err
 	}
-	if oneDisk {
+	if on == ownEngine {
+		if err := a.moveToOwnEngine(ctx, progress); err != nil {
+			return nil, err
+		}
+	}
+	if on == oneDisk {
 		a.dataDir = filepath.Join(l.Dir, "disk-"+everything, "data")
 		err = a.mount(ctx, everything, "data.dir", a.dataDir)
 	} else {
@@ -70,6 +82,26 @@ func newArena(ctx context.Context, binary string, oneDisk bool, f *findings, pro
 		return nil, err
 	}
 	return a, a.populate(ctx)
+}
+
+// moveToOwnEngine starts an engine with the images of a stack that is up on the
+// machine's for as long as it takes to copy them.
+func (a *arena) moveToOwnEngine(ctx context.Context, progress io.Writer) error {
+	donor, err := lab.New(ctx, a.Binary, "chaos", progress)
+	if err != nil {
+		return err
+	}
+	if a.Engine, err = lab.NewEngine(ctx); err == nil {
+		_, err = donor.Run(ctx, nil, "up", "--no-probe")
+	}
+	var images []string
+	if err == nil {
+		images, err = donor.Images(ctx)
+	}
+	if err == nil {
+		err = a.Engine.LoadImages(ctx, images)
+	}
+	return errors.Join(err, donor.Remove(context.WithoutCancel(ctx)))
 }
 
 // mount makes a disk and configures a path on it.
@@ -116,13 +148,19 @@ func (a *arena) remove() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	err := a.Down(ctx)
-	if err != nil { // a broken disk, perhaps: whatever runs goes anyway
-		_, force := docker(ctx, append([]string{"rm", "-f", "-v"}, a.containers(services...)...)...)
+	if err != nil && a.Engine == nil { // a broken disk, perhaps: whatever runs goes anyway
+		_, force := a.Docker(ctx, append([]string{"rm", "-f", "-v"}, a.containers(services...)...)...)
 		err = errors.Join(err, force)
-		for _, network := range a.containers("dovecot", "postfix") {
-			_, force := docker(ctx, "network", "rm", network)
+		for _, network := range a.containers(bridged...) {
+			_, force := a.Docker(ctx, "network", "rm", network)
 			err = errors.Join(err, force)
 		}
+	}
+	if a.Engine != nil {
+		err = errors.Join(err, a.Engine.Remove(ctx))
+	} else if len(a.rebuilt) > 0 {
+		_, removed := a.Docker(ctx, append([]string{"image", "rm"}, a.rebuilt...)...)
+		err = errors.Join(err, removed)
 	}
 	for _, d := range a.disks {
 		err = errors.Join(err, d.remove(ctx))
@@ -136,7 +174,7 @@ func (a *arena) remove() error {
 // dial opens a connection to a listener, with TLS where it begins with TLS. It
 // is closed when ctx ends, which ends whatever waits for an answer on it.
 func (a *arena) dial(ctx context.Context, listener string) (net.Conn, error) {
-	conn, err := new(net.Dialer).DialContext(ctx, "tcp", a.Address(listener))
+	conn, err := a.Dial(ctx, listener)
 	if err != nil {
 		return nil, err
 	}
@@ -160,43 +198,4 @@ func (a *arena) containers(services ...string) []string {
 		names[i] = a.Container(service)
 	}
 	return names
-}
-
-// docker runs the engine's own client for at most two minutes.
-func docker(ctx context.Context, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
-	defer cancel()
-	out, err := lab.Output(exec.CommandContext(ctx, "docker", args...))
-	return strings.TrimSpace(out), err
-}
-
-// pause waits for d, or less when ctx ends.
-func pause(ctx context.Context, d time.Duration) {
-	select {
-	case <-ctx.Done():
-	case <-time.After(d):
-	}
-}
-
-// eventually asks until the answer is nil; the error quotes the last one.
-func eventually(ctx context.Context, within time.Duration, what string, ask func(context.Context) error) error {
-	whole := ctx
-	ctx, cancel := context.WithTimeout(ctx, within)
-	defer cancel()
-	last := errors.New("not tried yet")
-	for {
-		err := ask(ctx)
-		if err == nil {
-			return nil
-		}
-		if ctx.Err() == nil {
-			last = err
-		}
-		if pause(ctx, 200*time.Millisecond); whole.Err() != nil {
-			return fmt.Errorf("%s: %w", what, whole.Err())
-		}
-		if ctx.Err() != nil {
-			return fmt.Errorf("%s: not within %v; last seen: %w", what, within, last)
-		}
-	}
 }

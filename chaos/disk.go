@@ -66,14 +66,14 @@ func (d *disk) mount(ctx context.Context) error {
 // anywhere holds a copy of every mount for a moment, and with it the file system:
 // only when its loop device is gone does the next mount read the disk again.
 func (d *disk) unmount(ctx context.Context) error {
-	err := eventually(ctx, time.Minute, "unmount "+d.dir, func(ctx context.Context) error {
+	err := lab.Eventually(ctx, time.Minute, "unmount "+d.dir, func(ctx context.Context) error {
 		_, err := lab.Output(exec.CommandContext(ctx, "umount", d.dir))
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	return eventually(ctx, time.Minute, "let go of "+d.file, func(ctx context.Context) error {
+	return lab.Eventually(ctx, time.Minute, "let go of "+d.file, func(ctx context.Context) error {
 		used, err := lab.Output(exec.CommandContext(ctx, "losetup", "-j", d.file))
 		if err == nil && used != "" {
 			err = errors.New(used)
@@ -102,7 +102,7 @@ func (d *disk) fill(ctx context.Context, take func(dir string) error) (end func(
 	wg.Go(func() {
 		for ctx.Err() == nil && failed == nil {
 			failed = take(dir)
-			pause(ctx, 50*time.Millisecond)
+			lab.Pause(ctx, 50*time.Millisecond)
 		}
 	})
 	return func() error {

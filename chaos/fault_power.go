@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"mailstack/e2e/lab"
 )
 
 // How ext4 is made to stop as if the power had failed: nothing more reaches the
@@ -24,7 +26,7 @@ const (
 // that ran on it. What is answered in between nobody would have heard; what is
 // acknowledged in between would be a lie, and counts.
 func powerCut(ctx context.Context, s *scene) (endFunc, error) {
-	pause(ctx, time.Duration(s.rng.IntN(4000))*time.Millisecond)
+	lab.Pause(ctx, time.Duration(s.rng.IntN(4000))*time.Millisecond)
 	d := s.disks[everything]
 	kept, gone := filepath.Join(d.dir, "kept"), filepath.Join(d.dir, "gone")
 	content := bytes.Repeat([]byte("control "), 512)
@@ -33,12 +35,13 @@ func powerCut(ctx context.Context, s *scene) (endFunc, error) {
 		return none, fmt.Errorf("write control files: %w", err)
 	}
 	s.findings.mute(true)
+	s.cutAt = time.Now()
 	if err := d.cut(); err != nil {
 		s.findings.mute(false)
 		return none, err
 	}
 	names := s.containers(services...)
-	_, err = docker(ctx, append([]string{"kill"}, names...)...)
+	_, err = s.Docker(ctx, append([]string{"kill"}, names...)...)
 	return func(ctx context.Context) error {
 		defer s.findings.mute(false)
 		if err := errors.Join(d.unmount(ctx), d.mount(ctx)); err != nil {
@@ -50,7 +53,7 @@ func powerCut(ctx context.Context, s *scene) (endFunc, error) {
 		if data, err := os.ReadFile(gone); err == nil && bytes.Equal(data, content) {
 			return errors.New("the power cut has kept what was never written: it proves nothing")
 		}
-		_, err := docker(ctx, append([]string{"start"}, names...)...)
+		_, err := s.Docker(ctx, append([]string{"start"}, names...)...)
 		return err
 	}, err
 }

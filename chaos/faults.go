@@ -15,6 +15,16 @@ import (
 	"time"
 )
 
+// ground is what a stack has to be like for a fault.
+type ground string
+
+// Grounds. A fault that does not care is run on disks.
+const (
+	disks     ground = ""          // three volumes on disks of their own
+	oneDisk   ground = "one disk"  // all volumes on one, which goes away and comes back
+	ownEngine ground = "an engine" // like disks, on an engine of its own
+)
+
 // fault is something that happens to the stack, and its end.
 type fault struct {
 	name  string
@@ -28,8 +38,7 @@ type fault struct {
 	byHand bool
 	// brief ones do not last: nothing is held.
 	brief bool
-	// power ones need all volumes on one disk, which goes away and comes back.
-	power bool
+	on    ground
 	start func(ctx context.Context, s *scene) (end endFunc, err error)
 }
 
@@ -48,61 +57,92 @@ type scene struct {
 // none is the end of what has ended by itself.
 func none(context.Context) error { return nil }
 
+// all is what a fault takes hold of that leaves nothing for another.
+var all = append([]string{"queue", "vmail", "certificate", "accounts"}, services...)
+
 // faults are all there are, in the order in which they are run alone.
 func faults() []fault {
-	var all []fault
+	var found []fault
 	for _, service := range services {
-		also := service != "mysql"
-		all = append(all,
-			fault{"kill-" + service, "docker kill, docker start", []string{service}, also, false, false, false, killed("kill", service)},
-			fault{"stop-" + service, "docker stop, docker start", []string{service}, also, false, false, false, killed("stop", service)},
-			fault{"crash-" + service, "SIGKILL of its first process; the engine starts it again", []string{service}, also, false, true, false, crashed(service)},
-			fault{"freeze-" + service, "docker pause, docker unpause", []string{service}, also, false, false, false, frozen(service)},
-			fault{"socket-" + service, "its socket directory emptied, docker restart", []string{service}, also, false, false, false, unsocketed(service)},
-			fault{"memory-" + service, "a process that takes all the container's memory", []string{service}, also, false, true, false, memoryEaten(service)},
-		)
+		found = append(found, faultsOf(service)...)
 	}
-	all = append(all,
-		fault{"kill-all", "docker kill of all at once, docker start in any order", services, true, false, false, false, killed("kill", services...)},
-		fault{"stop-all", "docker stop of all, docker start in any order", services, true, false, false, false, killed("stop", services...)},
-		fault{"crash-all", "SIGKILL of all first processes at once", services, true, false, true, false, crashed(services...)},
+	found = append(found,
+		fault{name: "hang-mysql", about: "SIGSTOP of its process, SIGCONT", touches: []string{"mysql"}, start: hung("mysql")},
+		fault{name: "kill-all", about: "docker kill of all at once, docker start in any order", touches: services, doubles: true, start: killed("kill", services...)},
+		fault{name: "stop-all", about: "docker stop of all, docker start in any order", touches: services, doubles: true, start: killed("stop", services...)},
+		fault{name: "crash-all", about: "SIGKILL of all first processes at once", touches: services, doubles: true, brief: true, start: crashed(services...)},
 	)
-	for _, order := range [][]string{
-		{"mysql", "dovecot", "postfix"},
-		{"mysql", "postfix", "dovecot"},
-		{"dovecot", "mysql", "postfix"},
-		{"dovecot", "postfix", "mysql"},
-		{"postfix", "mysql", "dovecot"},
-		{"postfix", "dovecot", "mysql"},
-	} {
-		initials := order[0][:1] + order[1][:1] + order[2][:1]
-		all = append(all, fault{"restart-" + initials, "docker restart of " + strings.Join(order, ", "), services, true, false, true, false, restarted(order)})
+	for _, order := range restartOrders(services) {
+		initials := ""
+		for _, service := range order {
+			initials += service[:1]
+		}
+		found = append(found, fault{
+			name: "restart-" + initials, about: "docker restart of " + strings.Join(order, ", "),
+			touches: services, doubles: true, brief: true, start: restarted(order),
+		})
 	}
 	for _, volume := range []string{"mysql", "queue", "vmail"} {
-		all = append(all, fault{"full-" + volume, "no free block on its disk", []string{volume}, false, true, false, false, filled(volume, takeBlocks)})
+		found = append(found, fault{name: "full-" + volume, about: "no free block on its disk", touches: []string{volume}, byHand: true, start: filled(volume, takeBlocks)})
 	}
 	for _, volume := range []string{"queue", "vmail"} {
-		all = append(all, fault{"inodes-" + volume, "no free inode on its disk", []string{volume}, false, true, false, false, filled(volume, takeInodes)})
+		found = append(found, fault{name: "inodes-" + volume, about: "no free inode on its disk", touches: []string{volume}, byHand: true, start: filled(volume, takeInodes)})
 	}
-	whole := append([]string{"queue", "vmail", "certificate", "accounts"}, services...)
-	return append(all,
-		fault{"power-cut", "the disk of all volumes stops in the middle; all start again on what it kept", whole, true, false, true, true, powerCut},
-		fault{"network-postfix", "docker network disconnect, connect", []string{"postfix"}, false, false, false, false, disconnected("postfix")},
-		fault{"up-changed", "mailstack up with another message size", services, true, false, true, false, upChanged},
-		fault{"up-killed", "such an up, killed at a random moment, and up again", services, true, false, true, false, upKilled},
-		fault{"renewal", "mailstack cert renew", []string{"certificate"}, false, false, true, false, renewed},
-		fault{"accounts", "accounts and aliases made, changed and removed", []string{"accounts"}, false, false, false, false, accountsChanged},
-	)
+	for _, service := range callers {
+		found = append(found, fault{name: "network-" + service, about: "docker network disconnect, connect", touches: []string{service}, start: disconnected(service)})
+	}
+	found = append(found, changes()...)
+	found = append(found, fault{
+		name: "power-cut", about: "the disk of all volumes stops in the middle; all start again on what it kept",
+		touches: all, doubles: true, brief: true, on: oneDisk, start: powerCut,
+	})
+	return append(found, engineFaults()...)
+}
+
+// restartOrders are the order in which services start and its reverse, each begun at
+// every one of them: of three services all orders, of five ten, and whichever two one
+// takes, one goes before the other in half of them.
+func restartOrders(services []string) (orders [][]string) {
+	back := slices.Clone(services)
+	slices.Reverse(back)
+	for i := range services {
+		for _, order := range [][]string{services, back} {
+			orders = append(orders, slices.Concat(order[i:], order[:i]))
+		}
+	}
+	return orders
+}
+
+// delivers are the services that take part in a delivery. The filter has had its say
+// before a message is taken.
+var delivers = []string{"dovecot", "postfix"}
+
+// faultsOf are those of each service.
+func faultsOf(service string) []fault {
+	list := []fault{
+		{name: "kill", about: "docker kill, docker start", start: killed("kill", service)},
+		{name: "stop", about: "docker stop, docker start", start: killed("stop", service)},
+		{name: "crash", about: "SIGKILL of its first process; the engine starts it again", brief: true, start: crashed(service)},
+		{name: "freeze", about: "docker pause, docker unpause", start: frozen(service)},
+		{name: "socket", about: "its socket directory emptied, docker restart", start: unsocketed(service)},
+		{name: "memory", about: "a process that takes all the container's memory", brief: true, start: memoryEaten(service)},
+	}
+	for i := range list {
+		one := &list[i]
+		one.name += "-" + service
+		one.touches, one.doubles = []string{service}, slices.Contains(delivers, service)
+	}
+	return list
 }
 
 // killed ends containers as how says, and starts them in a random order.
 func killed(how string, services ...string) func(context.Context, *scene) (endFunc, error) {
 	return func(ctx context.Context, s *scene) (endFunc, error) {
 		names := s.containers(services...)
-		_, err := docker(ctx, append([]string{how}, names...)...)
+		_, err := s.Docker(ctx, append([]string{how}, names...)...)
 		return func(ctx context.Context) error {
 			s.rng.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
-			_, err := docker(ctx, append([]string{"start"}, names...)...)
+			_, err := s.Docker(ctx, append([]string{"start"}, names...)...)
 			return err
 		}, err
 	}
@@ -111,7 +151,7 @@ func killed(how string, services ...string) func(context.Context, *scene) (endFu
 // crashed kills the containers' first processes, which the engine mends.
 func crashed(services ...string) func(context.Context, *scene) (endFunc, error) {
 	return func(ctx context.Context, s *scene) (endFunc, error) {
-		out, err := docker(ctx, append([]string{"inspect", "--format", "{{.State.Pid}}"}, s.containers(services...)...)...)
+		out, err := s.Docker(ctx, append([]string{"inspect", "--format", "{{.State.Pid}}"}, s.containers(services...)...)...)
 		if err != nil {
 			return none, err
 		}
@@ -129,9 +169,20 @@ func crashed(services ...string) func(context.Context, *scene) (endFunc, error) 
 
 func frozen(service string) func(context.Context, *scene) (endFunc, error) {
 	return func(ctx context.Context, s *scene) (endFunc, error) {
-		_, err := docker(ctx, "pause", s.Container(service))
+		_, err := s.Docker(ctx, "pause", s.Container(service))
 		return func(ctx context.Context) error {
-			_, err := docker(ctx, "unpause", s.Container(service))
+			_, err := s.Docker(ctx, "unpause", s.Container(service))
+			return err
+		}, err
+	}
+}
+
+// hung stops the first process where it is; the container goes on running.
+func hung(service string) func(context.Context, *scene) (endFunc, error) {
+	return func(ctx context.Context, s *scene) (endFunc, error) {
+		_, err := s.Docker(ctx, "kill", "--signal", "STOP", s.Container(service))
+		return func(ctx context.Context) error {
+			_, err := s.Docker(ctx, "kill", "--signal", "CONT", s.Container(service))
 			return err
 		}, err
 	}
@@ -149,7 +200,7 @@ func unsocketed(service string) func(context.Context, *scene) (endFunc, error) {
 			err = errors.Join(err, os.Remove(socket))
 		}
 		return func(ctx context.Context) error {
-			_, err := docker(ctx, "restart", s.Container(service))
+			_, err := s.Docker(ctx, "restart", s.Container(service))
 			return err
 		}, err
 	}
@@ -160,7 +211,7 @@ func unsocketed(service string) func(context.Context, *scene) (endFunc, error) {
 // process, which is to be that one.
 func memoryEaten(service string) func(context.Context, *scene) (endFunc, error) {
 	return func(ctx context.Context, s *scene) (endFunc, error) {
-		_, err := docker(ctx, "exec", s.Container(service), "sh", "-c", "head -c 3G /dev/zero | tail >/dev/null")
+		_, err := s.Docker(ctx, "exec", s.Container(service), "sh", "-c", "head -c 3G /dev/zero | tail >/dev/null")
 		if err == nil {
 			return none, errors.New("the container may take 3 GiB: it has no limit")
 		}
@@ -175,7 +226,7 @@ func memoryEaten(service string) func(context.Context, *scene) (endFunc, error) 
 func restarted(order []string) func(context.Context, *scene) (endFunc, error) {
 	return func(ctx context.Context, s *scene) (endFunc, error) {
 		for _, service := range order {
-			if _, err := docker(ctx, "restart", s.Container(service)); err != nil {
+			if _, err := s.Docker(ctx, "restart", s.Container(service)); err != nil {
 				return none, err
 			}
 		}
@@ -196,25 +247,39 @@ func filled(volume string, take func(string) error) func(context.Context, *scene
 func disconnected(service string) func(context.Context, *scene) (endFunc, error) {
 	return func(ctx context.Context, s *scene) (endFunc, error) {
 		name := s.Container(service) // of the network too
-		_, err := docker(ctx, "network", "disconnect", name, name)
+		_, err := s.Docker(ctx, "network", "disconnect", name, name)
 		return func(ctx context.Context) error {
-			_, err := docker(ctx, "network", "connect", name, name)
+			_, err := s.Docker(ctx, "network", "connect", name, name)
 			return err
 		}, err
 	}
 }
 
-// pairs are all pairs of faults that have nothing in common.
+// pairs are all pairs of faults that have nothing in common and a ground that
+// suits both.
 func pairs(all []fault) [][]fault {
 	var found [][]fault
 	for i, a := range all {
 		for _, b := range all[i+1:] {
+			if a.on != disks && b.on != disks && a.on != b.on {
+				continue
+			}
 			if !slices.ContainsFunc(a.touches, func(what string) bool { return slices.Contains(b.touches, what) }) {
 				found = append(found, []fault{a, b})
 			}
 		}
 	}
 	return found
+}
+
+// groundOf is what a round needs.
+func groundOf(turn []fault) ground {
+	for _, f := range turn {
+		if f.on != disks {
+			return f.on
+		}
+	}
+	return disks
 }
 
 // holdFor is how long a fault lasts.

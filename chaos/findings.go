@@ -31,6 +31,7 @@ type findings struct {
 	fault   string
 	all     []finding
 	refused map[string]int // by answer, this round
+	notes   []string       // this round
 	muted   bool
 }
 
@@ -40,7 +41,7 @@ func newFindings() *findings { return &findings{refused: map[string]int{}} }
 func (f *findings) begin(round int, fault string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.round, f.fault, f.refused = round, fault, map[string]int{}
+	f.round, f.fault, f.refused, f.notes = round, fault, map[string]int{}, nil
 }
 
 // add notes a broken expectation; the same one again is counted.
@@ -57,6 +58,20 @@ func (f *findings) add(what, format string, args ...any) {
 		}
 	}
 	f.all = append(f.all, finding{Round: f.round, Fault: f.fault, What: what, First: fmt.Sprintf(format, args...), Count: 1})
+}
+
+// note keeps what a fault did that its name does not say.
+func (f *findings) note(text string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.notes = append(f.notes, text)
+}
+
+// noted are the round's notes.
+func (f *findings) noted() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.notes
 }
 
 // mute is for a time in which nobody could hear an answer: it is not judged.
@@ -107,6 +122,10 @@ func (f *findings) refusals(most int) []string {
 	return lines
 }
 
+// wrongPassword is how a server says in words what it has no code for, such as
+// ManageSieve. A temporary failure is told as one.
+var wrongPassword = regexp.MustCompile(`(?i)authentication failed|(wrong|invalid|incorrect) password`)
+
 // judge looks at an answer to what is right: a valid recipient, a password that
 // is good. A connection that ends or never begins is no verdict.
 func (f *findings) judge(what string, err error) {
@@ -121,7 +140,7 @@ func (f *findings) judge(what string, err error) {
 		f.add("permanent failure", "%s: %d %v", what, s.Code, err)
 	case errors.As(err, &i) && (i.Code == imap.ResponseCodeAuthenticationFailed || i.Code == imap.ResponseCodeAuthorizationFailed):
 		f.add("right password refused", "%s: %v", what, err)
-	case errors.As(err, &p) && strings.HasPrefix(p.answer, "-ERR [AUTH]"):
+	case errors.As(err, &p) && strings.HasPrefix(p.answer, "-ERR [AUTH]"), err != nil && wrongPassword.MatchString(err.Error()):
 		f.add("right password refused", "%s: %v", what, err)
 	}
 }

@@ -16,6 +16,8 @@ import (
 	"github.com/emersion/go-imap/v2/imapclient"
 	"github.com/emersion/go-sasl"
 	"github.com/emersion/go-smtp"
+
+	"mailstack/e2e/lab"
 )
 
 // login opens an IMAP session. It ends with ctx.
@@ -43,7 +45,7 @@ func (a *arena) read(ctx context.Context, rng *rand.Rand, round int, account str
 		if ctx.Err() == nil {
 			a.findings.judge("IMAP reader", err)
 		}
-		pause(ctx, 200*time.Millisecond)
+		lab.Pause(ctx, 200*time.Millisecond)
 	}
 	return nil
 }
@@ -56,7 +58,7 @@ func (a *arena) readSession(ctx context.Context, rng *rand.Rand, round int, acco
 	}
 	defer c.Close()
 	for ctx.Err() == nil {
-		pause(ctx, time.Duration(100+rng.IntN(400))*time.Millisecond)
+		lab.Pause(ctx, time.Duration(100+rng.IntN(400))*time.Millisecond)
 		inbox, err := c.Select("INBOX", nil).Wait()
 		if err != nil {
 			return err
@@ -81,6 +83,7 @@ func (a *arena) readSession(ctx context.Context, rng *rand.Rand, round int, acco
 		if err := apply(c, one); err != nil {
 			return err
 		}
+		one.At = time.Now()
 		if err := a.ledger.acknowledged(entry{Change: &one}); err != nil {
 			return err
 		}
@@ -146,6 +149,41 @@ func (a *arena) loginIMAP(ctx context.Context, account string) error {
 	return c.Logout().Wait()
 }
 
+// loginManageSieve logs in for scripts (RFC 5804).
+func (a *arena) loginManageSieve(ctx context.Context, account string) error {
+	client, err := a.manageSieve(ctx, account)
+	if err != nil {
+		return err
+	}
+	return client.Close()
+}
+
+// manageSieve opens a session.
+func (a *arena) manageSieve(ctx context.Context, account string) (_ net.Conn, err error) {
+	conn, err := a.dial(ctx, "managesieve")
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			conn.Close()
+		}
+	}()
+	for _, command := range []string{"", "STARTTLS"} {
+		if err := sieveCommand(conn, command); err != nil {
+			return nil, err
+		}
+	}
+	client := tls.Client(conn, a.tls)
+	token := base64.StdEncoding.EncodeToString([]byte("\x00" + account + "\x00" + a.password))
+	for _, command := range []string{"", `AUTHENTICATE "PLAIN" "` + token + `"`} {
+		if err := sieveCommand(client, command); err != nil {
+			return nil, err
+		}
+	}
+	return client, nil
+}
+
 // loginSMTP logs in for submission.
 func (a *arena) loginSMTP(ctx context.Context, account string) error {
 	conn, err := a.dial(ctx, "submissions")
@@ -166,21 +204,12 @@ func (a *arena) installSieve(ctx context.Context) error {
 		"if header :is \"X-Chaos-File\" \"yes\" { fileinto :create \"Filed\"; }\r\n"
 	ctx, stop := context.WithTimeout(ctx, time.Minute)
 	defer stop()
-	conn, err := a.dial(ctx, "managesieve")
+	client, err := a.manageSieve(ctx, a.sieved)
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
-	if err := sieveCommand(conn, ""); err != nil {
-		return err
-	}
-	if err := sieveCommand(conn, "STARTTLS"); err != nil {
-		return err
-	}
-	client := tls.Client(conn, a.tls)
-	token := base64.StdEncoding.EncodeToString([]byte("\x00" + a.sieved + "\x00" + a.password))
+	defer client.Close()
 	for _, command := range []string{
-		"", `AUTHENTICATE "PLAIN" "` + token + `"`,
 		fmt.Sprintf("PUTSCRIPT \"chaos\" {%d+}\r\n%s", len(script), script), `SETACTIVE "chaos"`,
 	} {
 		if err := sieveCommand(client, command); err != nil {

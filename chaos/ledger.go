@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"time"
 )
 
 // place is a mailbox of an account.
@@ -32,6 +33,8 @@ type change struct {
 	ID       string `json:"id"` // of the message
 	Validity uint32 `json:"validity"`
 	UID      uint32 `json:"uid"`
+	// At is when the server's OK was there.
+	At time.Time `json:"at"`
 }
 
 // Kinds of changes.

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"mailstack/e2e/lab"
 )
 
 // senders is how many letters are on their way at a time.
@@ -41,7 +43,7 @@ func (a *arena) startLoad(ctx context.Context, seed uint64, round int, fresh str
 				m := a.compose(rng, round, fmt.Sprintf("%d-%d", round, sent.Add(1)))
 				// To its end, also when the load stops: an answer is worth more.
 				l.failed(a.attempt(context.WithoutCancel(ctx), 60*time.Second, func(ctx context.Context) error { return a.send(ctx, m) }))
-				pause(ctx, time.Duration(50+rng.IntN(300))*time.Millisecond)
+				lab.Pause(ctx, time.Duration(50+rng.IntN(300))*time.Millisecond)
 			}
 		})
 	}
@@ -56,7 +58,7 @@ func (a *arena) startLoad(ctx context.Context, seed uint64, round int, fresh str
 					if ctx.Err() == nil {
 						a.findings.judge(what, err)
 					}
-					pause(ctx, 500*time.Millisecond)
+					lab.Pause(ctx, 500*time.Millisecond)
 				}
 			})
 		}
@@ -67,7 +69,7 @@ func (a *arena) startLoad(ctx context.Context, seed uint64, round int, fresh str
 // logins are the ways to log in.
 func (a *arena) logins() map[string]func(context.Context, string) error {
 	return map[string]func(context.Context, string) error{
-		"IMAP login": a.loginIMAP, "POP3 login": a.loginPOP3, "submission login": a.loginSMTP,
+		"IMAP login": a.loginIMAP, "POP3 login": a.loginPOP3, "submission login": a.loginSMTP, "ManageSieve login": a.loginManageSieve,
 	}
 }
 

@@ -64,7 +64,7 @@ func (a *arena) compose(rng *rand.Rand, round int, id string) outgoing {
 		m.recipients = append(m.recipients, recipient)
 		m.To = append(m.To, m.places[recipient]...)
 	}
-	m.fill(header, sizeOf(rng), rng)
+	m.fill(a.sends(m.listener), header, sizeOf(rng), rng)
 	return m
 }
 
@@ -75,7 +75,7 @@ func (a *arena) letterTo(account, listener string, rng *rand.Rand, round int, id
 		letter: letter{ID: id, Round: round, To: inbox}, listener: listener,
 		recipients: []string{account}, places: map[string][]place{account: inbox},
 	}
-	m.fill("", 1024, rng)
+	m.fill(a.sends(listener), "", 1024, rng)
 	return m
 }
 
@@ -92,8 +92,16 @@ func sizeOf(rng *rand.Rand) int {
 	}
 }
 
+// sends is who sends by a listener, and writes: the account where one signs in.
+func (a *arena) sends(listener string) string {
+	if listener == "smtp" {
+		return stranger
+	}
+	return a.sender
+}
+
 // fill writes the message.
-func (m *outgoing) fill(header string, size int, rng *rand.Rand) {
+func (m *outgoing) fill(from, header string, size int, rng *rand.Rand) {
 	body := make([]byte, 0, size+100)
 	line := make([]byte, 38)
 	for len(body) < size {
@@ -106,7 +114,7 @@ func (m *outgoing) fill(header string, size int, rng *rand.Rand) {
 	sum := sha256.Sum256(body)
 	m.Sum = hex.EncodeToString(sum[:])
 	m.data = fmt.Appendf(nil, "From: <%s>\r\nTo: undisclosed-recipients:;\r\nSubject: %s%s\r\nDate: %s\r\nMessage-ID: <%s@client.example>\r\n%s\r\n",
-		stranger, subjectPrefix, m.ID, time.Now().Format(time.RFC1123Z), m.ID, header)
+		from, subjectPrefix, m.ID, time.Now().Format(time.RFC1123Z), m.ID, header)
 	m.data = append(m.data, body...)
 }
 
@@ -143,9 +151,8 @@ func (a *arena) transact(c *smtp.Client, m outgoing) error {
 	if err := judged("EHLO", c.Hello("client.example")); err != nil {
 		return err
 	}
-	from := stranger
+	from := a.sends(m.listener)
 	if m.listener != "smtp" {
-		from = a.sender
 		if err := judged("AUTH", c.Auth(sasl.NewPlainClient("", from, a.password))); err != nil {
 			return err
 		}

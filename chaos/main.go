@@ -8,10 +8,10 @@
 //	go run ./chaos -binary bin/mailstack                            each fault, then pairs, for 30 minutes
 //	go run ./chaos -binary bin/mailstack -short                     the few of the short form
 //	go run ./chaos -binary bin/mailstack -only kill-mysql -runs 5
-//	go run ./chaos -binary bin/mailstack -only freeze-mysql+kill-dovecot -seed 7
+//	go run ./chaos -binary bin/mailstack -only freeze-mysql+kill-dovecot -seed 7 -round 57
 //
-// The same seed gives the same faults, pauses and letters; the server's timing
-// is its own. The exit status is 1 when anything promised was broken. Needs
+// The same seed gives the same faults, pauses and letters, in a round with the same
+// number; the server's timing is its own. The exit status is 1 when anything promised was broken. Needs
 // root, a Docker Engine and mkfs.ext4.
 package main
 
@@ -29,11 +29,14 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"mailstack/e2e/lab"
 )
 
 // shortForm is what goes into the tests: each daemon dies once, the database
-// hangs once, and two of it at a time.
-const shortForm = "kill-mysql,kill-dovecot,crash-postfix,freeze-mysql,freeze-mysql+kill-dovecot"
+// hangs, a disk is full, an up is killed, two things happen at a time, the power
+// fails, and the engine dies.
+const shortForm = "power-cut,engine-kill,kill-mysql,stop-dovecot,crash-postfix,kill-filter,crash-valkey,full-vmail,up-killed,hang-mysql+kill-dovecot"
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -46,11 +49,13 @@ func main() {
 type options struct {
 	binary   string
 	seed     uint64
+	first    int       // number of the first round
 	only     [][]fault // empty for all alone, then pairs
 	duration time.Duration
 	runs     int
-	green    time.Duration
 	json     string
+	logs     string
+	green    time.Duration
 }
 
 // errBroken is a campaign that was run to its end and has findings.
@@ -78,13 +83,15 @@ func parse(args []string, stderr io.Writer) (o options, err error) {
 	flags.SetOutput(stderr)
 	flags.StringVar(&o.binary, "binary", "bin/mailstack", "`FILE` of the program that makes the stack")
 	flags.Uint64Var(&o.seed, "seed", 0, "choose by `N`; 0 is a new one each time")
+	flags.IntVar(&o.first, "round", 1, "number of the first round: with its number and the seed a round is as it was")
 	only := flags.String("only", "", "run only these `FAULTS`, separated by commas; a + makes a pair")
 	short := flags.Bool("short", false, "run only "+shortForm)
 	list := flags.Bool("list", false, "show all faults and run none")
 	flags.DurationVar(&o.duration, "duration", 30*time.Minute, "begin no round after `TIME`; the stack's start does not count")
 	flags.IntVar(&o.runs, "runs", 1, "run each fault `N` times alone")
-	flags.DurationVar(&o.green, "green", greenWithin, "everything works within `TIME` of the return; give more where others use the processors")
 	flags.StringVar(&o.json, "json", "", "also write the result to `FILE`")
+	flags.StringVar(&o.logs, "logs", "", "keep the services' logs of broken rounds in `DIRECTORY`")
+	flags.DurationVar(&o.green, "green", greenWithin, "call it broken when not all works `TIME` after a fault's end")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
@@ -97,6 +104,9 @@ func parse(args []string, stderr io.Writer) (o options, err error) {
 	var errs []error
 	if flags.NArg() > 0 {
 		errs = append(errs, fmt.Errorf("no arguments are taken, got %q", flags.Args()))
+	}
+	if o.first < 1 {
+		errs = append(errs, fmt.Errorf("-round %d: less than one", o.first))
 	}
 	if o.runs < 1 {
 		errs = append(errs, fmt.Errorf("-runs %d: less than one", o.runs))
@@ -143,14 +153,14 @@ func fire(ctx context.Context, o options, stdout, progress io.Writer) (err error
 		return errors.New("this needs root, as mailstack does")
 	}
 	fmt.Fprintf(progress, "chaos: seed %d\n", o.seed)
-	c := &campaign{arena: &arena{findings: newFindings()}, binary: binary, seed: o.seed, within: o.green, progress: progress}
+	c := &campaign{arena: &arena{findings: newFindings()}, binary: binary, seed: o.seed, first: o.first, within: o.green, logs: o.logs, progress: progress}
 	took, failed := c.runAll(ctx, o)
 	result := c.summarise(took)
 	if err := result.writeText(stdout); err != nil {
 		return err
 	}
 	if o.json != "" {
-		if err := result.writeFile(o.json); err != nil {
+		if err := lab.WriteFile(o.json, result); err != nil {
 			return err
 		}
 	}
@@ -160,8 +170,13 @@ func fire(ctx context.Context, o options, stdout, progress io.Writer) (err error
 	return failed
 }
 
+// powerCuts is how often the power fails in a campaign: it is about instants, and has
+// no pairs.
+const powerCuts = 5
+
 // turns are what was chosen, or every fault alone and then pairs at random. The
-// rounds of power cuts are together: they need another stack.
+// rounds of a ground are together: it is a stack of its own. Those of the one
+// without end come last, and of the others as many pairs as faults.
 func (o options) turns() (turns [][]fault) {
 	sets := o.only
 	if len(sets) == 0 {
@@ -172,31 +187,43 @@ func (o options) turns() (turns [][]fault) {
 	for range o.runs {
 		turns = append(turns, sets...)
 	}
-	slices.SortStableFunc(turns, func(a, b []fault) int { return bit(a[0].power) - bit(b[0].power) })
 	if len(o.only) == 0 {
+		for _, f := range faults() {
+			for range powerCuts - 1 {
+				if f.on == oneDisk {
+					turns = append(turns, []fault{f})
+				}
+			}
+		}
 		more := pairs(faults())
 		source(o.seed, 0, 0).Shuffle(len(more), func(i, j int) { more[i], more[j] = more[j], more[i] })
-		turns = append(turns, more...)
+		left := map[ground]int{disks: len(more)}
+		for _, turn := range turns {
+			left[groundOf(turn)]++
+		}
+		for _, pair := range more {
+			if on := groundOf(pair); left[on] > 0 {
+				left[on]--
+				turns = append(turns, pair)
+			}
+		}
 	}
+	order := []ground{oneDisk, ownEngine, disks}
+	slices.SortStableFunc(turns, func(a, b []fault) int {
+		return slices.Index(order, groundOf(a)) - slices.Index(order, groundOf(b))
+	})
 	return turns
-}
-
-func bit(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
 }
 
 // runAll runs rounds until the time is up, and says how long they took.
 func (c *campaign) runAll(ctx context.Context, o options) (took time.Duration, err error) {
 	for turns := o.turns(); len(turns) > 0; {
-		power := turns[0][0].power
-		n := slices.IndexFunc(turns, func(turn []fault) bool { return turn[0].power != power })
+		on := groundOf(turns[0])
+		n := slices.IndexFunc(turns, func(turn []fault) bool { return groundOf(turn) != on })
 		if n < 0 {
 			n = len(turns)
 		}
-		began, err := c.runOn(ctx, power, turns[:n], o.duration-took)
+		began, err := c.runOn(ctx, on, turns[:n], o.duration-took)
 		if !began.IsZero() {
 			took += time.Since(began)
 		}
@@ -209,9 +236,9 @@ func (c *campaign) runAll(ctx context.Context, o options) (took time.Duration, e
 }
 
 // runOn runs rounds on a stack of their own, up since began.
-func (c *campaign) runOn(ctx context.Context, oneDisk bool, turns [][]fault, within time.Duration) (began time.Time, err error) {
-	c.findings.begin(len(c.rounds)+1, "up")
-	a, err := newArena(ctx, c.binary, oneDisk, c.findings, c.progress)
+func (c *campaign) runOn(ctx context.Context, on ground, turns [][]fault, within time.Duration) (began time.Time, err error) {
+	c.findings.begin(c.next(), "up")
+	a, err := newArena(ctx, c.binary, on, c.findings, c.progress)
 	if err != nil {
 		return began, err
 	}

@@ -14,7 +14,7 @@ func (r *reading) agree() {
 	r.agreePorts()
 	r.agreeNames()
 	r.agreePaths()
-	r.agreeRelay()
+	r.agreeRelays()
 	r.agreeTLS()
 }
 
@@ -141,22 +141,3 @@ func (r *reading) agreePaths() {
 
 // inside says whether p is dir or below it. Both are clean.
 func inside(p, dir string) bool { return p == dir || strings.HasPrefix(p, dir+"/") }
-
-func (r *reading) agreeRelay() {
-	c, relay := &r.config, r.config.Relay
-	if !r.ok("relay.host", "relay.user", "relay.password_file") {
-		return
-	}
-	switch {
-	case relay.Host == "" && relay.User != "":
-		r.refuse("relay.host", "not set: relay.user is of no use without it", "relay.user")
-	case relay.Host == "" && relay.PasswordFile != "":
-		r.refuse("relay.host", "not set: relay.password_file is of no use without it", "relay.password_file")
-	case relay.User != "" && relay.PasswordFile == "":
-		r.refuse("relay.password_file", "not set: relay.user needs a password to log in with", "relay.user")
-	case relay.User == "" && relay.PasswordFile != "":
-		r.refuse("relay.user", "not set: relay.password_file is the password of a user", "relay.password_file")
-	case relay.Host == c.Hostname && relay.Host != "" || slices.Contains(c.Aliases, relay.Host):
-		r.refuse("relay.host", fmt.Sprintf("%q is this server itself: allowed is another one", relay.Host))
-	}
-}

@@ -50,6 +50,8 @@ func (s *setting) assign(field, value any) error {
 		return s.assignPort(field, value)
 	case *int64:
 		return s.assignSize(field, value)
+	case *int:
+		return s.assignCount(field, value)
 	case *time.Duration:
 		return s.assignDuration(field, value)
 	case *bool:
@@ -156,6 +158,19 @@ func (s *setting) assignSize(field *int64, value any) error {
 		return fmt.Errorf("%s is out of range: %s", describe(value), allowed)
 	}
 	*field = size
+	return nil
+}
+
+func (s *setting) assignCount(field *int, value any) error {
+	count, ok := value.(int64)
+	if !ok || !s.allows(count) {
+		allowed := fmt.Sprintf("allowed is a number from %d to %d", s.min, s.max)
+		if s.zero {
+			allowed += ", or 0 for no limit"
+		}
+		return fmt.Errorf("%s is out of range: %s", describe(value), allowed)
+	}
+	*field = int(count)
 	return nil
 }
 

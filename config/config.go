@@ -30,8 +30,10 @@ type Config struct {
 	Postmaster string   `toml:"postmaster"` // local@domain, lower case, the domain as Hostname
 	Data       Data     `toml:"data"`
 	Listen     Listen   `toml:"listen"`
+	Network    Network  `toml:"network"`
 	Relay      Relay    `toml:"relay"`
 	TLS        TLS      `toml:"tls"`
+	Filter     Filter   `toml:"filter"`
 	Images     Images   `toml:"images"`
 	Limits     Limits   `toml:"limits"`
 	Probe      Probe    `toml:"probe"`
@@ -90,12 +92,44 @@ func (l Listen) Ports() map[string]uint16 {
 	}
 }
 
-// Relay is the smarthost that takes all outgoing mail.
+// Network says how the containers see the world.
+type Network struct {
+	Resolvers []string `toml:"resolvers"` // IP addresses of recursive name servers; empty: the engine's choice, mostly the host's
+	IP        string   `toml:"ip"`        // of other mail servers: "ipv4-first", "ipv6-first", "ipv4" or "ipv6"
+}
+
+// Relay is the smarthost that takes outgoing mail.
 type Relay struct {
 	Host         string `toml:"host"` // name or IP address; empty: mail is delivered directly
 	Port         uint16 `toml:"port"`
 	User         string `toml:"user"`          // empty: no login
 	PasswordFile string `toml:"password_file"` // absolute path; set exactly when User is
+	TLS          string `toml:"tls"`           // "verify" or "encrypt"
+	CAFile       string `toml:"ca_file"`       // absolute path; empty: the public authorities
+
+	// Domains are the smarthosts of the mail whose sender is in a domain, by its
+	// name (as Hostname): tables of the same keys. Theirs have no Domains.
+	Domains map[string]Relay `toml:"-"`
+}
+
+// Of a smarthost's certificate: "verify" wants one that is valid for its name.
+const (
+	RelayVerify  = "verify"
+	RelayEncrypt = "encrypt"
+)
+
+func defaultRelay() Relay { return Relay{Port: 587, TLS: RelayVerify} }
+
+// Filter says how mail is filtered.
+type Filter struct {
+	Enabled  bool   `toml:"enabled"`
+	WhenDown string `toml:"when_down"` // "tempfail" or "accept"
+	// Scores from which on something is done with a message; 0: never.
+	Mark     int `toml:"mark"`
+	Greylist int `toml:"greylist"`
+	Reject   int `toml:"reject"`
+	// TrustedForwarders are domains whose ARC seals are believed; as Hostname.
+	TrustedForwarders []string `toml:"trusted_forwarders"`
 }
 
 // Images says what the images are built from.
@@ -104,13 +138,30 @@ type Images struct {
 	Mirror string `toml:"mirror"` // URL of a Debian mirror, for when Base is bootstrapped; empty: the host's
 }
 
-// Limits are sizes, all in bytes.
+// Limits are sizes, in bytes where nothing else is said.
 type Limits struct {
 	MessageBytes  int64 `toml:"message_size"`
 	QuotaBytes    int64 `toml:"default_quota"` // of a new account that is given none; 0: no limit
 	MySQLMemory   int64 `toml:"mysql_memory"`
 	DovecotMemory int64 `toml:"dovecot_memory"`
 	PostfixMemory int64 `toml:"postfix_memory"`
+	FilterMemory  int64 `toml:"filter_memory"`
+	ValkeyMemory  int64 `toml:"valkey_memory"`
+
+	// WrongPasswords is how many different ones an account or an address may
+	// have in an hour before it is held back; 0: any number.
+	WrongPasswords int `toml:"wrong_passwords"`
+	// SharedAddresses are networks in CIDR notation, canonical, whose addresses
+	// are not held back.
+	SharedAddresses []string `toml:"shared_addresses"`
+
+	// Of an account; 0: any number.
+	MessagesPerHour   int `toml:"messages_per_hour"`
+	MessagesPerDay    int `toml:"messages_per_day"`
+	RecipientsPerHour int `toml:"recipients_per_hour"`
+	RecipientsPerDay  int `toml:"recipients_per_day"`
+	// UnlimitedSenders are accounts that these do not hold for, in lower case.
+	UnlimitedSenders []string `toml:"unlimited_senders"`
 }
 
 // Probe bounds `mailstack probe`.
@@ -146,17 +197,35 @@ func Default() Config {
 			POP3S:       995,
 			ManageSieve: 4190,
 		},
-		Relay:  Relay{Port: 587},
-		TLS:    defaultTLS(),
-		Images: Images{Base: "debian:trixie-slim"},
+		Network: Network{Resolvers: []string{}, IP: "ipv4-first"},
+		Relay:   defaultRelay(),
+		TLS:     defaultTLS(),
+		Filter:  Filter{Enabled: true, WhenDown: "tempfail", Mark: 6, Reject: 15, TrustedForwarders: []string{}},
+		Images:  Images{Base: "debian:trixie-slim"},
 		Limits: Limits{
 			MessageBytes:  50 * mib,
 			MySQLMemory:   512 * mib,
 			DovecotMemory: 1 * gib,
 			PostfixMemory: 512 * mib,
+			FilterMemory:  512 * mib,
+			ValkeyMemory:  256 * mib,
+
+			WrongPasswords: 20, SharedAddresses: []string{},
+
+			MessagesPerHour: 200, MessagesPerDay: 1000,
+			RecipientsPerHour: 500, RecipientsPerDay: 1000,
+			UnlimitedSenders: []string{},
 		},
 		Probe: Probe{Timeout: 60 * time.Second, Warning: []string{}, Critical: []string{}},
 	}
+}
+
+// Off names what is turned off and has services of its own, by its table in the file.
+func (c Config) Off() []string {
+	if !c.Filter.Enabled {
+		return []string{"filter"}
+	}
+	return nil
 }
 
 // Demonstration says whether c is the built-in demonstration, perhaps with

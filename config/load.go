@@ -149,8 +149,9 @@ func Parse(path string, data []byte, judges ...Judge) (*Config, error) {
 	if problem != nil {
 		return nil, &Problems{Path: path, List: []Problem{*problem}}
 	}
-	r := &reading{doc: doc, config: Default(), judges: judges, bad: map[string]bool{}}
+	r := &reading{doc: doc, config: Default(), judges: judges, bad: map[string]bool{}, relayTables: map[string]string{}}
 	r.config.Path = path
+	r.readRelayDomains()
 	r.unknown()
 	r.assign()
 	r.agree()
@@ -169,6 +170,8 @@ type reading struct {
 	judges   []Judge
 	problems Problems
 	bad      map[string]bool // keys whose value was refused: nothing more is said about them
+
+	relayTables map[string]string // of domains, by their names
 }
 
 // refuse notes a problem with a key, on the line of the first of the places

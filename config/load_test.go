@@ -87,9 +87,20 @@ func TestGoodFiles(t *testing.T) {
 			}
 			c.Listen.Addresses = addrs("0.0.0.0", "::")
 			c.Listen.POP3, c.Listen.POP3S = 0, 0
-			c.Relay = Relay{Host: "192.0.2.25", Port: 465, User: "me@example.org", PasswordFile: "/etc/mailstack/relay"}
+			c.Relay = Relay{Host: "192.0.2.25", Port: 465, User: "me@example.org", PasswordFile: "/etc/mailstack/relay", TLS: "encrypt"}
 			c.Limits.MessageBytes = 20_000_000
 			c.Limits.QuotaBytes = 5_000_000_000
+		},
+		"relay-domains": func(c *Config) {
+			c.Relay.Host = "smtp.example.net"
+			c.Relay.Domains = map[string]Relay{
+				"example.org": {
+					Host: "smtp.example.com", Port: 465, User: "me", TLS: "verify",
+					PasswordFile: "/etc/mailstack/relay-example.org", CAFile: "/etc/ssl/ours.pem",
+				},
+				"xn--bcher-kva.example": {Port: 587, TLS: "verify"},
+				"sub.example.org":       {Host: "192.0.2.25", Port: 587, TLS: "encrypt"},
+			}
 		},
 		"other-spellings": func(c *Config) {
 			c.Name = "test-1"

@@ -155,30 +155,6 @@ func checkAddress(s string) (string, error) {
 	return address, nil
 }
 
-func checkRelayHost(s string) (string, error) {
-	if addr, err := netip.ParseAddr(s); err == nil && addr.Zone() == "" {
-		return addr.Unmap().String(), nil
-	}
-	if host, port, found := strings.Cut(s, ":"); found && !strings.Contains(port, ":") {
-		return "", fmt.Errorf("%q holds a port: allowed is the host alone, %q; the port is relay.port", s, host)
-	}
-	host, err := canonicalHost(s)
-	if err != nil {
-		return "", fmt.Errorf("%q is neither a host name nor an IP address: %w", s, err)
-	}
-	return host, nil
-}
-
-// checkRelayUser keeps the user name apart from the password in
-// Postfix's user:password notation.
-func checkRelayUser(s string) (string, error) {
-	if strings.Contains(s, ":") || strings.TrimSpace(s) != s {
-		// Not quoted: what is behind the colon may be a password.
-		return "", errors.New("not a user name: allowed is a name without colon and without blanks around it")
-	}
-	return s, nil
-}
-
 func ascii(s string) bool {
 	for i := range len(s) {
 		if s[i] >= 0x80 {
@@ -186,4 +162,30 @@ func ascii(s string) bool {
 		}
 	}
 	return true
+}
+
+// checkContainerResolver takes no loopback address: in a container that is the
+// container itself.
+func checkContainerResolver(s string) (string, error) {
+	const allowed = `allowed is the IP address of another host, or one of this host that containers reach, like "192.0.2.53"`
+	addr, err := netip.ParseAddr(s)
+	switch {
+	case err != nil || addr.Zone() != "" || addr.Is4In6() || addr.IsMulticast() || addr.IsUnspecified():
+		return "", fmt.Errorf("%q is not the address of a name server: %s", s, allowed)
+	case addr.IsLoopback():
+		return "", fmt.Errorf("%q is the container itself, seen from there: %s", s, allowed)
+	}
+	return addr.String(), nil
+}
+
+// checkNetwork takes an address or a network, and returns the network.
+func checkNetwork(s string) (string, error) {
+	prefix, err := netip.ParsePrefix(s)
+	if addr, aerr := netip.ParseAddr(s); aerr == nil && addr.Zone() == "" {
+		prefix, err = addr.Unmap().Prefix(addr.Unmap().BitLen())
+	}
+	if err != nil || prefix.Addr().Is4In6() {
+		return "", fmt.Errorf(`%q is not an address or a network: allowed is one like "192.0.2.1" or "2001:db8::/32"`, s)
+	}
+	return prefix.Masked().String(), nil
 }

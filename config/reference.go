@@ -3,8 +3,10 @@ package config
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"net/netip"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -57,6 +59,9 @@ func render(header string, c Config) []byte {
 	table, first := "", true
 	for _, s := range settings {
 		if s.table() != table {
+			if table == "relay" {
+				writeRelayDomains(&b, c.Relay.Domains)
+			}
 			table, first = s.table(), true
 			b.WriteByte('\n')
 			if doc := tableDocs[table]; doc != "" {
@@ -83,10 +88,26 @@ func render(header string, c Config) []byte {
 	return b.Bytes()
 }
 
+// writeRelayDomains writes the tables of domains: host, which each has to have, and
+// what is not at its default.
+func writeRelayDomains(b *bytes.Buffer, domains map[string]Relay) {
+	for _, domain := range slices.Sorted(maps.Keys(domains)) {
+		relay, defaults := domains[domain], defaultRelay()
+		fmt.Fprintf(b, "\n[%s.%s]\n", relayDomains, quote(domain))
+		own := relaySettings(relayDomains, func(*Config) *Relay { return &relay })
+		for i, s := range relaySettings(relayDomains, func(*Config) *Relay { return &defaults }) {
+			value := own[i].field(nil)
+			if s.name() == "host" || !reflect.DeepEqual(value, s.field(nil)) {
+				fmt.Fprintf(b, "%s = %s\n", s.name(), format(value))
+			}
+		}
+	}
+}
+
 // writeWords writes comment lines: a blank behind the "#" tells them from keys.
 func writeWords(b *bytes.Buffer, text string) {
 	for line := range strings.Lines(text) {
-		b.WriteString("# " + strings.TrimSuffix(line, "\n") + "\n")
+		b.WriteString(strings.TrimRight("# "+line, " \n") + "\n")
 	}
 }
 
@@ -109,6 +130,8 @@ func format(field any) string {
 		return "[" + strings.Join(quoted, ", ") + "]"
 	case *uint16:
 		return strconv.Itoa(int(*v))
+	case *int:
+		return strconv.Itoa(*v)
 	case *int64:
 		return quote(formatSize(*v))
 	case *time.Duration:

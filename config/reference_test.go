@@ -138,6 +138,10 @@ func TestRenderReadsBack(t *testing.T) {
 		}
 	}
 	c.Listen.POP3 = 0
+	c.Relay.Domains = map[string]Relay{
+		"example.org": {Host: "smtp.example.com", Port: 587, TLS: RelayVerify},
+		"example.net": {Port: 465, TLS: RelayEncrypt},
+	}
 	text := Render(c)
 	got, err := Parse("rendered", text)
 	if err != nil {
@@ -147,7 +151,7 @@ func TestRenderReadsBack(t *testing.T) {
 	if got.Hostname != "mail.xn--bcher-kva.example" || got.Postmaster != "me@xn--bcher-kva.example" {
 		t.Errorf("hostname %q, postmaster %q", got.Hostname, got.Postmaster)
 	}
-	if on := regexp.MustCompile(`(?m)^[a-z0-9_]+ = `).FindAll(text, -1); len(on) != 12 {
-		t.Errorf("%d keys are switched on, want the 12 that differ:\n%s", len(on), text)
+	if on := regexp.MustCompile(`(?m)^[a-z0-9_]+ = `).FindAll(text, -1); len(on) != 16 {
+		t.Errorf("%d keys are switched on, want the 16 that differ:\n%s", len(on), text)
 	}
 }

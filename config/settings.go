@@ -15,7 +15,7 @@ type setting struct {
 
 	// field returns where the value goes: a *string, *[]string,
 	// *[]netip.Addr, *uint16 (a port), *int64 (a size in bytes),
-	// *time.Duration or *bool.
+	// *int (a number), *time.Duration or *bool.
 	field func(*Config) any
 
 	// check returns each string in its canonical form, or why it is refused.
@@ -23,7 +23,7 @@ type setting struct {
 	optional bool // an empty string is allowed, and not checked
 
 	zero     bool  // 0 is allowed, whatever min says
-	min, max int64 // of ports, sizes (bytes) and durations (nanoseconds)
+	min, max int64 // of ports, sizes (bytes), numbers and durations (nanoseconds)
 }
 
 // table is the part of the key before the dot; empty: top level.
@@ -54,23 +54,31 @@ var tableDocs = map[string]string{
 	"data": `Where everything is kept: absolute paths, none inside another.`,
 	"listen": `What this host offers to the network. Ports that Docker publishes bypass ufw:
 to close one, set it to 0 here.`,
+	"network": ``,
 	"relay": `A smarthost that takes all outgoing mail, for lines whose outbound port 25 is
-blocked. Without host, mail goes straight to the servers of its recipients.`,
+blocked. Without host, mail goes straight to the servers of its recipients.
+
+The mail of a domain's senders can take another way. Its table has the same keys
+and inherits none of their values; with host = "" that mail goes straight:
+
+    [relay.domain."example.org"]
+    host = "smtp.example.com"`,
 	"tls":    ``,
+	"filter": ``,
 	"images": ``,
 	"limits": `Sizes are "50MiB" (1024 x 1024 bytes), "50MB" (1000 x 1000) or plain bytes.`,
 	"probe":  ``,
 }
 
 // settings are in the order in which the reference shows them.
-var settings = slices.Concat(stackSettings, tlsSettings, furtherSettings)
+var settings = slices.Concat(stackSettings, relaySettings("relay", theRelay), tlsSettings, filterSettings, furtherSettings)
 
 // stackSettings say what there is, up to the certificates.
 var stackSettings = []setting{
 	{
 		key: "name",
 		doc: `The stack's name. Its containers are <name>-mysql, <name>-dovecot and
-<name>-postfix. Small letters, digits and hyphens, at most 32 of them.`,
+so on. Small letters, digits and hyphens, at most 32 of them.`,
 		field: func(c *Config) any { return &c.Name },
 		check: checkStackName,
 	},
@@ -150,30 +158,52 @@ with the connection (TLS) or on the client's command (STARTTLS).`),
 	portSetting("pop3s", `mail programs fetch: TLS`, func(c *Config) any { return &c.Listen.POP3S }),
 	portSetting("managesieve", `mail programs edit filters: STARTTLS`, func(c *Config) any { return &c.Listen.ManageSieve }),
 	{
-		key:      "relay.host",
-		doc:      `Its name or IP address, such as "smtp.example.net"; "" for none.`,
-		field:    func(c *Config) any { return &c.Relay.Host },
-		check:    checkRelayHost,
-		optional: true,
+		key: "network.resolvers",
+		doc: `IP addresses of the name servers that the containers ask, by which mail finds its
+way and senders are judged. Without any they are the host's.`,
+		field: func(c *Config) any { return &c.Network.Resolvers },
+		check: checkContainerResolver,
 	},
 	{
-		key:   "relay.port",
-		field: func(c *Config) any { return &c.Relay.Port },
-		min:   1, max: 65535,
+		key: "network.ip",
+		doc: `Which addresses of other mail servers are tried first, "ipv4-first" or
+"ipv6-first", or alone, "ipv4" or "ipv6": then mail for a server that has none comes
+back. Docker's networks have IPv4 only, unless its daemon.json says otherwise. Large
+receivers refuse mail from an IPv6 address without a PTR record.`,
+		field: func(c *Config) any { return &c.Network.IP },
+		check: oneOf("a choice of addresses", "ipv4-first", "ipv6-first", "ipv4", "ipv6"),
+	},
+}
+
+// filterSettings say what becomes of what is in messages.
+var filterSettings = []setting{
+	{
+		key: "filter.enabled",
+		doc: `Whether every message is looked at by Rspamd, in a container of its own, with
+another one for what it remembers. It signs what is sent, too. The two take 85 MB of
+memory, 20 MB more once they have learnt, and 47 MB for a file where there is room:
+false is for tiny machines, whose mail large receivers may refuse.`,
+		field: func(c *Config) any { return &c.Filter.Enabled },
 	},
 	{
-		key: "relay.user",
-		doc: `How to log in there, where that is asked for: a user name, and the absolute
-path of a file that holds the password and that only its owner can read.`,
-		field:    func(c *Config) any { return &c.Relay.User },
-		check:    checkRelayUser,
-		optional: true,
+		key: "filter.when_down",
+		doc: `What becomes of mail while it does not answer: "tempfail" has whoever sends it
+try again later, "accept" takes it as it is. Nothing is refused for good.`,
+		field: func(c *Config) any { return &c.Filter.WhenDown },
+		check: oneOf("an action", "tempfail", "accept"),
 	},
+	scoreSetting("mark", `goes to Junk, with the header "X-Spam: Yes"`, func(c *Config) any { return &c.Filter.Mark }).
+		with(`Scores from which on a message is treated so; 0 for never. Of ordinary mail the
+score is below 3. A greylisted message is put off for 5 minutes, once.`),
+	scoreSetting("greylist", `is put off`, func(c *Config) any { return &c.Filter.Greylist }),
+	scoreSetting("reject", `is refused`, func(c *Config) any { return &c.Filter.Reject }),
 	{
-		key:      "relay.password_file",
-		field:    func(c *Config) any { return &c.Relay.PasswordFile },
-		check:    checkPath,
-		optional: true,
+		key: "filter.trusted_forwarders",
+		doc: `Domains of forwarders and mailing lists, such as "lists.example.net", that are
+believed when they say that a message was its sender's before they changed or sent
+it on (ARC). It is taken then although it fails its sender's DMARC policy.`,
+		field: func(c *Config) any { return &c.Filter.TrustedForwarders },
+		check: checkHostname,
 	},
 }
 
@@ -215,6 +245,38 @@ Existing accounts keep theirs ("mailstack account set --quota").`,
 while it delivers them.`),
 	memorySetting("dovecot_memory", func(c *Config) any { return &c.Limits.DovecotMemory }),
 	memorySetting("postfix_memory", func(c *Config) any { return &c.Limits.PostfixMemory }),
+	memorySetting("filter_memory", func(c *Config) any { return &c.Limits.FilterMemory }),
+	memorySetting("valkey_memory", func(c *Config) any { return &c.Limits.ValkeyMemory }),
+	{
+		key: "limits.wrong_passwords",
+		doc: `How many different wrong passwords an account, or an address, may have within an
+hour before it is held back; 0 is no limit. "mailstack status" shows who is,
+"mailstack unban" ends it. What has worked from a place goes on working there.`,
+		field: func(c *Config) any { return &c.Limits.WrongPasswords },
+		zero:  true,
+		min:   5, max: 1000,
+	},
+	{
+		key: "limits.shared_addresses",
+		doc: `Addresses, or networks like "192.0.2.0/24", behind which there are many people,
+such as a webmail's: they are not held back, only the accounts are.`,
+		field: func(c *Config) any { return &c.Limits.SharedAddresses },
+		check: checkNetwork,
+	},
+	sendingSetting("messages_per_hour", func(c *Config) any { return &c.Limits.MessagesPerHour }).
+		with(`How many messages an account may send, and to how many recipients, so that one
+stolen password does not ruin the name of the whole server; 0 is no limit. What
+is more has to wait: the mail program is told until when. "mailstack status"
+shows whom that concerns, "mailstack unban" ends it.`),
+	sendingSetting("messages_per_day", func(c *Config) any { return &c.Limits.MessagesPerDay }),
+	sendingSetting("recipients_per_hour", func(c *Config) any { return &c.Limits.RecipientsPerHour }),
+	sendingSetting("recipients_per_day", func(c *Config) any { return &c.Limits.RecipientsPerDay }),
+	{
+		key:   "limits.unlimited_senders",
+		doc:   `Accounts that may send any number, such as "newsletter@example.org".`,
+		field: func(c *Config) any { return &c.Limits.UnlimitedSenders },
+		check: checkAddress,
+	},
 	{
 		key: "probe.timeout",
 		doc: `The longest that the proof at the end of "up" and of "maintain" may take, what
@@ -246,6 +308,16 @@ func anyText(text string) (string, error) { return text, nil }
 // portSetting is a listener, which may be off.
 func portSetting(name, note string, field func(*Config) any) setting {
 	return setting{key: "listen." + name, note: note, field: field, zero: true, min: 1, max: 65535}
+}
+
+// scoreSetting is a score that a message may reach, or never.
+func scoreSetting(name, note string, field func(*Config) any) setting {
+	return setting{key: "filter." + name, note: note, field: field, zero: true, min: 1, max: 1000}
+}
+
+// sendingSetting is how much an account may send.
+func sendingSetting(name string, field func(*Config) any) setting {
+	return setting{key: "limits." + name, field: field, zero: true, min: 1, max: 1_000_000}
 }
 
 // memorySetting is the memory limit of a container: never so little that the

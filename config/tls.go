@@ -140,7 +140,8 @@ port 443, to mailstack on acme_tls_address. "dns-01": it looks for a record.`,
 		key: "tls.acme_dns_provider",
 		doc: `For "dns-01": who serves your zone, such as "rfc2136" or "exec"; the absolute
 path of a file with its settings, a KEY=VALUE a line, that only its owner can
-read; and the resolvers to find your name servers by ([] is this host's).`,
+read; and the resolvers to find your name servers by ([] is this host's), which
+"mailstack dns check" uses too.`,
 		field:    func(c *Config) any { return &c.TLS.ACMEDNSProvider },
 		check:    checkWord("a provider", "rfc2136"),
 		optional: true,

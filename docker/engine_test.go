@@ -36,7 +36,7 @@ func TestLife(t *testing.T) {
 	engine := connectWithBox(t)
 	spec := newSpec("stay")
 	spec.Labels["odd"] = "a=b, \"c\"\n"
-	spec.Restart = true
+	spec.Restart = "always"
 	create(t, engine, spec)
 
 	c := inspect(t, engine, spec.Name)

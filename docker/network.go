@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"strconv"
 
 	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/client"
@@ -42,8 +43,15 @@ func (e *Engine) Network(ctx context.Context, name string) (stack.Network, error
 	return n, nil
 }
 
+// masquerade is the bridge driver's option that gives packets which leave the
+// host one of the host's addresses. Without it they leave with the container's,
+// which nobody else has a route to, and no answer comes back. Unlike an internal
+// network, which Engine 20.10 publishes no port of, clients reach it as before.
+const masquerade = "com.docker.network.bridge.enable_ip_masquerade"
+
 // CreateNetwork makes a bridge. A name in use is stack.ErrConflict.
-func (e *Engine) CreateNetwork(ctx context.Context, name string, labels map[string]string) error {
+func (e *Engine) CreateNetwork(ctx context.Context, spec stack.NetworkSpec) error {
+	name := spec.Name
 	doing := "create network " + name
 	// Up to Engine 24 (API 1.43) a network's name need not be unique unless the
 	// request says so, which this client no longer can: look before, and after,
@@ -53,7 +61,10 @@ func (e *Engine) CreateNetwork(ctx context.Context, name string, labels map[stri
 	} else if len(same) > 0 {
 		return &opError{doing: doing, err: errNameInUse, kind: stack.ErrConflict}
 	}
-	created, err := e.client.NetworkCreate(ctx, name, client.NetworkCreateOptions{Driver: "bridge", Labels: labels})
+	created, err := e.client.NetworkCreate(ctx, name, client.NetworkCreateOptions{
+		Driver: "bridge", Labels: spec.Labels,
+		Options: map[string]string{masquerade: strconv.FormatBool(spec.Outbound)},
+	})
 	if err != nil {
 		return e.fail(doing, err)
 	}
@@ -132,5 +143,5 @@ func (e *Engine) listNetworks(ctx context.Context, filters client.Filters) ([]st
 }
 
 func observedNetwork(n network.Network) stack.Network {
-	return stack.Network{ID: n.ID, Name: n.Name, Driver: n.Driver, Labels: n.Labels}
+	return stack.Network{ID: n.ID, Name: n.Name, Driver: n.Driver, Outbound: n.Options[masquerade] != "false", Labels: n.Labels}
 }

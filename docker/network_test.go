@@ -18,7 +18,7 @@ import (
 func newNetwork(t *testing.T, engine *docker.Engine) string {
 	t.Helper()
 	name := prefix + randomName()
-	if err := engine.CreateNetwork(t.Context(), name, map[string]string{stack.LabelStack: name}); err != nil {
+	if err := engine.CreateNetwork(t.Context(), stack.NetworkSpec{Name: name, Labels: map[string]string{stack.LabelStack: name}}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -51,11 +51,13 @@ func TestNetworks(t *testing.T) {
 	if diff := cmp.Diff([]stack.Network{want}, listed); diff != "" {
 		t.Error(diff)
 	}
-	if err := engine.CreateNetwork(t.Context(), name, nil); !errors.Is(err, stack.ErrConflict) {
+	if err := engine.CreateNetwork(t.Context(), stack.NetworkSpec{Name: name}); !errors.Is(err, stack.ErrConflict) {
 		t.Errorf("second network of the same name: %v", err)
 	}
-	if err := engine.CreateNetwork(t.Context(), name[:len(name)-1], nil); err != nil {
+	if err := engine.CreateNetwork(t.Context(), stack.NetworkSpec{Name: name[:len(name)-1], Outbound: true}); err != nil {
 		t.Errorf("network whose name is part of another's: %v", err)
+	} else if other, err := engine.Network(t.Context(), name[:len(name)-1]); err != nil || !other.Outbound {
+		t.Errorf("a network made for outbound connections is %+v (%v)", other, err)
 	} else if err := engine.RemoveNetwork(t.Context(), name[:len(name)-1]); err != nil {
 		t.Error(err)
 	}
@@ -87,7 +89,7 @@ func TestTwoNetworksOfOneName(t *testing.T) {
 	if err != nil || found.ID != first.ID && found.ID != created.ID {
 		t.Errorf("one of two: %+v, %v", found, err)
 	}
-	if err := engine.CreateNetwork(t.Context(), name, nil); !errors.Is(err, stack.ErrConflict) {
+	if err := engine.CreateNetwork(t.Context(), stack.NetworkSpec{Name: name}); !errors.Is(err, stack.ErrConflict) {
 		t.Errorf("a third: %v", err)
 	}
 }

@@ -53,6 +53,7 @@ func createOptions(spec stack.ContainerSpec) client.ContainerCreateOptions {
 		},
 		HostConfig: &container.HostConfig{
 			NetworkMode:    container.NetworkMode(spec.Network),
+			DNS:            spec.Resolvers,
 			PortBindings:   portBindings(spec.Ports),
 			RestartPolicy:  restartPolicy(spec.Restart),
 			Mounts:         mounts(spec.Mounts),
@@ -128,11 +129,8 @@ func logConfig(bytes int64, files int) container.LogConfig {
 	}
 }
 
-func restartPolicy(restart bool) container.RestartPolicy {
-	if restart {
-		return container.RestartPolicy{Name: container.RestartPolicyUnlessStopped}
-	}
-	return container.RestartPolicy{Name: container.RestartPolicyDisabled}
+func restartPolicy(policy string) container.RestartPolicy {
+	return container.RestartPolicy{Name: cmp.Or(container.RestartPolicyMode(policy), container.RestartPolicyDisabled)}
 }
 
 // healthcheck disables what the image may declare if none is asked for.

@@ -67,6 +67,7 @@ func fullSpec() stack.ContainerSpec {
 		Entrypoint: []string{"/usr/sbin/dovecot"},
 		Command:    []string{"-F"},
 		Network:    "s-dovecot",
+		Resolvers:  []netip.Addr{netip.MustParseAddr("192.0.2.53")},
 		Ports: []stack.Port{
 			{Address: netip.MustParseAddr("0.0.0.0"), Host: 993, Container: 993},
 			{Address: netip.MustParseAddr("::"), Host: 993, Container: 993},
@@ -80,7 +81,7 @@ func fullSpec() stack.ContainerSpec {
 		Capabilities: []string{"CHOWN", "SETUID"},
 		PidsLimit:    200,
 		MemoryBytes:  256 << 20,
-		Restart:      true,
+		Restart:      "always",
 		StopGrace:    2500 * time.Millisecond,
 		Health: &stack.Health{
 			Command: []string{"/usr/local/bin/mailstack-health"}, Interval: 30 * time.Second,
@@ -115,6 +116,7 @@ func TestSpecIsTranslated(t *testing.T) {
 	private := &mount.BindOptions{Propagation: mount.PropagationRPrivate}
 	wantHost := &container.HostConfig{
 		NetworkMode: "s-dovecot",
+		DNS:         []netip.Addr{netip.MustParseAddr("192.0.2.53")},
 		PortBindings: network.PortMap{
 			network.MustParsePort("993/tcp"): {
 				{HostIP: netip.MustParseAddr("0.0.0.0"), HostPort: "993"},
@@ -122,7 +124,7 @@ func TestSpecIsTranslated(t *testing.T) {
 			},
 			network.MustParsePort("143/tcp"): {{HostIP: netip.MustParseAddr("127.0.0.1")}},
 		},
-		RestartPolicy: container.RestartPolicy{Name: "unless-stopped"},
+		RestartPolicy: container.RestartPolicy{Name: "always"},
 		Mounts: []mount.Mount{
 			{Type: "bind", Source: "/data/vmail/data", Target: "/var/vmail", BindOptions: private},
 			{Type: "bind", Source: "/data/socket/mysql/run", Target: "/socket/mysql", ReadOnly: true, BindOptions: private},

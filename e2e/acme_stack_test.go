@@ -73,7 +73,7 @@ func TestACME(t *testing.T) {
 	t.Parallel()
 	ca := pebble.Start(t, pebble.Options{})
 	ca.Stop()
-	s := newStack(t, "")
+	s := newSmallStack(t)
 	s.byACME(t, ca)
 	s.set(t, "tls.names", fmt.Sprintf("[%q]", "mta-sts."+s.hostname()))
 

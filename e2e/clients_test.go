@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -61,8 +62,8 @@ func (s *Stack) dial(t *testing.T, key string) (net.Conn, error) {
 	}
 	switch key {
 	case "imaps", "pop3s", "submissions":
-		client := tls.Client(conn, s.tls(t))
-		if err := client.HandshakeContext(t.Context()); err != nil {
+		client, err := s.secure(t, conn)
+		if err != nil {
 			return nil, err
 		}
 		return client, nil
@@ -137,11 +138,24 @@ func (d *dialogue) smtp(t *testing.T, line string) []string {
 // startTLS goes on in TLS, after the command for it was accepted.
 func (d *dialogue) startTLS(t *testing.T, s *Stack) {
 	t.Helper()
-	client := tls.Client(d.conn, s.tls(t))
-	if err := client.HandshakeContext(t.Context()); err != nil {
+	client, err := s.secure(t, d.conn)
+	if err != nil {
 		t.Fatalf("handshake: %v", err)
 	}
-	d.conn, d.r = client, bufio.NewReader(client)
+	*d = *newDialogue(client)
+}
+
+// secure makes a connection one in TLS.
+func (s *Stack) secure(t *testing.T, conn net.Conn) (*tls.Conn, error) {
+	t.Helper()
+	client := tls.Client(conn, s.tls(t))
+	return client, client.HandshakeContext(t.Context())
+}
+
+// drain reads to the other end's hanging up.
+func drain(conn net.Conn) string {
+	all, _ := io.ReadAll(conn)
+	return string(all)
 }
 
 // imap logs in on the port with TLS.
@@ -280,6 +294,25 @@ func (s *Stack) waitMail(t *testing.T, user, password, mailbox, subject string) 
 	return found[0]
 }
 
+// waitFiled is waitMail for a message that the filter may mark, and says where it is.
+func (s *Stack) waitFiled(t *testing.T, user, password, subject string) (mailbox, letter string) {
+	t.Helper()
+	waitUntil(t, 30*time.Second, fmt.Sprintf("mail %q of %s", subject, user), func() (bool, string) {
+		for _, mailbox = range []string{"INBOX", "Junk"} {
+			found, err := s.look(t, user, password, mailbox, subject)
+			if err != nil {
+				return false, err.Error()
+			}
+			if len(found) > 0 {
+				letter = found[0]
+				return true, ""
+			}
+		}
+		return false, "no such message in INBOX or Junk"
+	})
+	return mailbox, letter
+}
+
 // count is the number of messages with the subject in INBOX now.
 func (s *Stack) count(t *testing.T, user, password, subject string) int {
 	t.Helper()
@@ -314,8 +347,7 @@ func (s *Stack) sieveLogin(t *testing.T, user, password string) (*dialogue, erro
 	d.expect(t, "STARTTLS", "OK")
 	d.startTLS(t, s)
 	d.until(t, "", ended)
-	token := base64.StdEncoding.EncodeToString([]byte("\x00" + user + "\x00" + password))
-	answer, err := d.try(`AUTHENTICATE "PLAIN" "` + token + `"`)
+	answer, err := d.try(plainSieve(user, password))
 	if err == nil && !strings.HasPrefix(answer, "OK") {
 		err = errors.New(answer)
 	}
@@ -332,6 +364,11 @@ func (s *Stack) sieve(t *testing.T, user, password, script string) {
 	d.expect(t, fmt.Sprintf("PUTSCRIPT \"test\" {%d+}\r\n%s", len(script), script), "OK")
 	d.expect(t, `SETACTIVE "test"`, "OK")
 	d.expect(t, "LOGOUT", "OK")
+}
+
+// plainSieve is the command that logs in to ManageSieve (RFC 5804).
+func plainSieve(user, password string) string {
+	return `AUTHENTICATE "PLAIN" "` + base64.StdEncoding.EncodeToString([]byte("\x00"+user+"\x00"+password)) + `"`
 }
 
 // plain is the command that logs in to SMTP in one line (RFC 4954).

@@ -25,9 +25,9 @@ func TestStatus(t *testing.T) {
 	s.account(t)
 	var text string
 	// Right after the start the engine has not asked yet.
-	waitUntil(t, 45*time.Second, "three healthy services", func() (bool, string) {
+	waitUntil(t, 45*time.Second, "all services healthy", func() (bool, string) {
 		text = s.mustRun(t, "status")
-		return strings.Count(text, "healthy") == 3, text
+		return strings.Count(text, "healthy") == len(services), text
 	})
 	for _, want := range []string{
 		s.name, s.hostname(), "mysql/mysqld.sock", "postfix/submit", "certificate", "accounts", "queue", "disk",
@@ -59,7 +59,7 @@ func TestStatus(t *testing.T) {
 	if status.Status != "ok" || len(status.Problems) > 0 || status.Stack != s.name {
 		t.Errorf("status is %q with %q of %q", status.Status, status.Problems, status.Stack)
 	}
-	if len(status.Services) != 3 || len(status.Sockets) == 0 || len(status.Disks) == 0 {
+	if len(status.Services) != len(services) || len(status.Sockets) == 0 || len(status.Disks) == 0 {
 		t.Errorf("%d services, %d sockets, %d disks", len(status.Services), len(status.Sockets), len(status.Disks))
 	}
 	for _, socket := range status.Sockets {
@@ -93,7 +93,7 @@ func TestLogs(t *testing.T) {
 	t.Parallel()
 	s := shared(t)
 	out := s.mustRun(t, "logs", "-n", "5")
-	for _, service := range []string{"mysql", "dovecot", "postfix"} {
+	for _, service := range services {
 		n := 0
 		for line := range strings.Lines(out) {
 			if strings.HasPrefix(line, service+" ") {

@@ -264,3 +264,13 @@ func TestIDN(t *testing.T) {
 		t.Errorf("the same domain again: %v", r)
 	}
 }
+
+// TestFlush: an administrator who is used to Postfix finds that its commands
+// work in the container.
+func TestFlush(t *testing.T) {
+	t.Parallel()
+	s := shared(t)
+	if out, code := s.exec(t, "postfix", "postqueue", "-f"); code != 0 || out != "" {
+		t.Errorf("postqueue -f: status %d: %s", code, out)
+	}
+}

@@ -282,3 +282,34 @@ func follow(t *testing.T, name string, steps map[string]step, asItIs func(line s
 		}
 	}
 }
+
+// TestSecurityNamesTests: what SECURITY.md promises is tried out by tests that are
+// there: each name is a test's, or the beginning of the names of some.
+func TestSecurityNamesTests(t *testing.T) {
+	t.Parallel()
+	names := regexp.MustCompile("`((?:Test|Fuzz)[A-Z][A-Za-z0-9]*)`").FindAllStringSubmatch(document(t, "SECURITY.md"), -1)
+	if len(names) < 10 {
+		t.Fatalf("SECURITY.md names %d tests", len(names))
+	}
+	files, err := filepath.Glob("../*/*_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	deeper, err := filepath.Glob("../*/*/*_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all strings.Builder
+	for _, file := range append(files, deeper...) {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all.Write(data)
+	}
+	for _, name := range names {
+		if !strings.Contains(all.String(), "\nfunc "+name[1]+"(") {
+			t.Errorf("SECURITY.md names %s, and there is no such test", name[1])
+		}
+	}
+}

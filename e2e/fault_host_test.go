@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"mailstack/images"
+	"mailstack/stack"
 )
 
 // The base image is made of Debian's packages where no registry has it: this
@@ -114,13 +115,16 @@ func TestUnitsVerify(t *testing.T) {
 // and its containers with it.
 func TestRefresh(t *testing.T) {
 	if !*long {
-		t.Skip("makes a base and builds three images without cache, about 2 minutes: make test-long")
+		t.Skip("makes a base and builds all images without cache, about 3 minutes: make test-long")
 	}
 	s := newStack(t, "")
 	s.up(t, "--no-probe", "--refresh") // whatever was old is new now
-	before := s.starts(t)
+	before, base := s.starts(t), docker(t, "image", "ls", "-q", stack.LocalBase)
 	r := s.up(t, "--no-probe", "--refresh")
-	if strings.Count(r.stdout, "its packages are current") != 3 || !strings.Contains(r.stdout, "nothing to do") {
+	if now := docker(t, "image", "ls", "-q", stack.LocalBase); now != base {
+		t.Errorf("base image %q became %q, and the images that stay are on the old one", base, now)
+	}
+	if strings.Count(r.stdout, "its packages are current") != len(services) || !strings.Contains(r.stdout, "nothing to do") {
 		t.Errorf("a second refresh: %v", r)
 	}
 	if s.starts(t) != before {

@@ -17,10 +17,10 @@ import (
 // what to do, and nothing is made.
 func TestUpRefusesWhatCannotWork(t *testing.T) {
 	t.Parallel()
-	s := newStack(t, "")
+	s := newSmallStack(t)
 	image := inspect(t, shared(t).container("mysql")).Image
 	for name, step := range map[string]func(*testing.T, *Stack, string){
-		"port taken": testPortTaken, "no engine": testNoEngine, "foreign container": testForeignContainer,
+		"port taken": testPortTaken, "ports of another stack": testPortsOfAnotherStack, "no engine": testNoEngine, "foreign container": testForeignContainer,
 		"foreign network": testForeignNetwork, "foreign files": testForeignFiles, "bad host name": testBadHostname,
 		"disk nearly full": testDiskFull, "lock held": testLockHeld, "address of another host": testOtherAddress,
 	} {
@@ -46,6 +46,28 @@ func testPortTaken(t *testing.T, s *Stack, _ string) {
 	r := s.refuse(t, 1, []string{s.addr("imaps"), fmt.Sprintf("(process %d)", os.Getpid()), "`imaps`"}, "up")
 	if strings.Contains(r.stderr, s.addr("imap")+" ") {
 		t.Errorf("it complains of a port that is free: %v", r)
+	}
+}
+
+// testPortsOfAnotherStack: a second stack with the ports of the first is told so of
+// every one of them, and the first one serves on.
+func testPortsOfAnotherStack(t *testing.T, s *Stack, _ string) {
+	first := shared(t)
+	before := first.starts(t)
+	var words []string
+	for _, key := range listeners {
+		s.set(t, "listen."+key, fmt.Sprint(first.port(key)))
+		defer s.set(t, "listen."+key, fmt.Sprint(s.port(key)))
+		words = append(words, fmt.Sprintf("127.0.0.1:%d is taken by", first.port(key)), "`"+key+"`")
+	}
+	r := s.run(t, "up")
+	for _, word := range words {
+		if !strings.Contains(r.stderr, word) {
+			t.Errorf("the refusal does not say %q", word)
+		}
+	}
+	if r.code != 1 || first.starts(t) != before {
+		t.Errorf("ports of another stack: %v", r)
 	}
 }
 
@@ -163,7 +185,7 @@ func mountTmpfs(t *testing.T, dir, options string) {
 // taken for a fresh one.
 func TestThreeFileSystems(t *testing.T) {
 	t.Parallel()
-	s := newStack(t, "")
+	s := newSmallStack(t)
 	paths := map[string]string{"mysql": "db", "mysql_socket": "sock", "vmail": "mail"}
 	for key, name := range paths {
 		dir := filepath.Join(s.dir, name)

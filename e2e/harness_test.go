@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,6 +23,7 @@ var listeners = []string{"smtp", "submission", "submissions", "imap", "imaps", "
 // Stack is a stack with a configuration file of its own.
 type Stack struct {
 	name   string
+	host   string // its hostname; empty: one below localhost
 	dir    string // its data.dir is dir/data, its file dir/mailstack.toml
 	ports  map[string]int
 	keys   [][2]string // dotted key, TOML value
@@ -99,6 +101,16 @@ func newStack(t *testing.T, extraTOML string) *Stack {
 	s := makeStack(t, extraTOML)
 	t.Cleanup(func() { sweep(s.name, s.dir) })
 	s.logsOnFailure(t) // before the line above: clean-ups run backwards
+	return s
+}
+
+// newSmallStack is newStack without the filter, for tests whose subject has nothing
+// to do with it: two containers fewer start, and the processors have other tests to
+// run.
+func newSmallStack(t *testing.T) *Stack {
+	t.Helper()
+	s := newStack(t, "")
+	s.set(t, "filter.enabled", "false")
 	return s
 }
 
@@ -192,7 +204,7 @@ func (s *Stack) write(t *testing.T) {
 
 func (s *Stack) config() string     { return filepath.Join(s.dir, "mailstack.toml") }
 func (s *Stack) data() string       { return filepath.Join(s.dir, "data") }
-func (s *Stack) hostname() string   { return "mail." + s.name + ".localhost" }
+func (s *Stack) hostname() string   { return cmp.Or(s.host, "mail."+s.name+".localhost") }
 func (s *Stack) postmaster() string { return "me@" + s.hostname() }
 
 // container is the name of a service's container.

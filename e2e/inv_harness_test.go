@@ -16,17 +16,24 @@ import (
 	"testing"
 	"time"
 
+	"mailstack/config"
+	"mailstack/e2e/lab"
 	"mailstack/stack"
 )
 
-// services of a stack, in the order in which they start.
-var services = []string{"mysql", "dovecot", "postfix"}
+// services of a stack whose configuration leaves none out, in the order in which
+// they start.
+var services = lab.Services(config.Default())
 
 // containers are the names of the stack's containers.
-func (s *Stack) containers() []string {
-	names := make([]string, len(services))
-	for i, service := range services {
-		names[i] = s.container(service)
+func (s *Stack) containers(t *testing.T) (names []string) {
+	t.Helper()
+	cfg, err := config.Load(s.config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, service := range lab.Services(*cfg) {
+		names = append(names, s.container(service))
 	}
 	return names
 }
@@ -136,6 +143,7 @@ type inspected struct {
 	ID     string `json:"Id"`
 	Image  string
 	Config struct {
+		Image  string
 		Env    []string
 		Labels map[string]string
 		User   string

@@ -20,24 +20,29 @@ import (
 // one there is a failure here.
 
 // userIDs are the uid and, under the same name, the gid in every image.
-var userIDs = map[string]int{"mysql": 5301, "vmail": 5302, "dovecot": 5303, "dovenull": 5304, "postfix": 5305}
+var userIDs = map[string]int{
+	"mysql": 5301, "vmail": 5302, "dovecot": 5303, "dovenull": 5304, "postfix": 5305, "_rspamd": 5307, "valkey": 5308,
+}
 
 const postdropGID = 5306
 
-// socketOwners are the uid and gid of each socket directory.
-var socketOwners = map[string]int{"mysql": 5301, "dovecot": 0, "postfix": 5305}
+// socketOwners are the uid and gid of each socket directory but the filter's, where
+// the group decides who may have messages signed.
+var socketOwners = map[string]int{"mysql": 5301, "dovecot": 0, "postfix": 5305, "valkey": 5308}
 
 // mountTargets are what is mounted into each container from the host.
 var mountTargets = map[string][]string{
 	"mysql": {"/run/mailstack/config", "/run/mailstack/secret", "/socket/mysql", "/var/lib/mysql"},
 	"dovecot": {
 		"/run/mailstack/config", "/run/mailstack/secret", "/run/mailstack/tls",
-		"/socket/dovecot", "/socket/mysql", "/socket/postfix", "/var/vmail",
+		"/socket/dovecot", "/socket/filter", "/socket/mysql", "/socket/postfix", "/var/vmail",
 	},
 	"postfix": {
 		"/run/mailstack/config", "/run/mailstack/secret", "/run/mailstack/tls",
-		"/socket/dovecot", "/socket/mysql", "/socket/postfix", "/var/spool/postfix",
+		"/socket/dovecot", "/socket/filter", "/socket/mysql", "/socket/postfix", "/var/spool/postfix",
 	},
+	"filter": {"/run/mailstack/config", "/run/mailstack/secret", "/run/mailstack/signing", "/socket/filter", "/socket/valkey"},
+	"valkey": {"/run/mailstack/config", "/run/mailstack/secret", "/socket/valkey", "/var/lib/valkey"},
 }
 
 func TestNamesThatNeverChange(t *testing.T) {
@@ -55,7 +60,7 @@ var specHash = regexp.MustCompile(`^[0-9a-f]{16,}$`)
 
 func (s *Stack) testContainerNames(t *testing.T) {
 	byLabel := "label=mailstack.stack=" + s.name
-	want := []string{s.name + "-dovecot", s.name + "-mysql", s.name + "-postfix"}
+	want := []string{s.name + "-dovecot", s.name + "-filter", s.name + "-mysql", s.name + "-postfix", s.name + "-valkey"}
 	// A one-shot of another test's command may be there for a moment.
 	var names []string
 	for _, name := range strings.Fields(docker(t, "ps", "-a", "--filter", byLabel, "--format", "{{.Names}}")) {
@@ -68,7 +73,7 @@ func (s *Stack) testContainerNames(t *testing.T) {
 		t.Errorf("containers %v, want %v", names, want)
 	}
 	networks := slices.Sorted(slices.Values(strings.Fields(docker(t, "network", "ls", "--filter", byLabel, "--format", "{{.Name}}"))))
-	if want := []string{s.name + "-dovecot", s.name + "-postfix"}; !slices.Equal(networks, want) {
+	if want := []string{s.name + "-dovecot", s.name + "-filter", s.name + "-postfix"}; !slices.Equal(networks, want) {
 		t.Errorf("networks %v, want %v", networks, want)
 	}
 	for _, service := range services {
@@ -78,7 +83,7 @@ func (s *Stack) testContainerNames(t *testing.T) {
 			t.Errorf("%s: labels %v", service, labels)
 		}
 		network := s.name + "-" + service
-		if service == "mysql" {
+		if service == "mysql" || service == "valkey" {
 			network = "none"
 		}
 		if have := slices.Collect(maps.Keys(c.NetworkSettings.Networks)); !slices.Equal(have, []string{network}) {
@@ -162,6 +167,10 @@ func (s *Stack) testSocketModes(t *testing.T) {
 	}
 	expectFile(t, filepath.Join(s.data(), "socket/mysql/run/mysqld.sock"), fs.ModeSocket|0o777, 5301, 5301)
 	expectFile(t, filepath.Join(s.data(), "socket/postfix/run/submit"), fs.ModeSocket|0o666, 5305, 5305)
+	expectFile(t, filepath.Join(s.data(), "socket/filter/run"), fs.ModeDir|fs.ModeSetgid|0o711, 5307, 5305)
+	expectFile(t, filepath.Join(s.data(), "socket/filter/run/milter"), fs.ModeSocket|0o660, 5307, 5305)
+	expectFile(t, filepath.Join(s.data(), "socket/filter/run/learn"), fs.ModeSocket|0o606, 5307, 5305)
+	expectFile(t, filepath.Join(s.data(), "socket/valkey/run/valkey.sock"), fs.ModeSocket|0o666, 5308, 5308)
 }
 
 // testDatabaseNames: who could log in, by the server's own table: every account
@@ -214,7 +223,7 @@ func (s *Stack) testMarks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, volume := range []string{"mysql", "queue", "vmail", "socket/mysql", "socket/dovecot", "socket/postfix"} {
+	for _, volume := range []string{"mysql", "queue", "vmail", "valkey", "socket/mysql", "socket/dovecot", "socket/postfix", "socket/filter", "socket/valkey"} {
 		data, err := os.ReadFile(filepath.Join(s.data(), volume, ".mailstack-volume"))
 		if err != nil {
 			t.Error(err)

@@ -5,18 +5,18 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 )
 
 // secretsOf are everything of the stack that nobody but its reader may see, by
-// name: the secrets of the services, the CA's key, the postmaster's first
-// password, and a password hash.
+// name: the secrets of the services, the CA's key, those that mail is signed with.
 func (s *Stack) secretsOf(t *testing.T) map[string]string {
 	t.Helper()
 	secrets := map[string]string{}
-	for _, name := range []string{"admin", "dovecot", "postfix", "probe"} {
+	for _, name := range []string{"admin", "dovecot", "postfix", "probe", "valkey"} {
 		secrets[name] = s.secret(t, name)
 	}
 	for name, file := range map[string]string{"CA key": "ca/ca.key", "TLS key": "ca/server.pem"} {
@@ -31,6 +31,42 @@ func (s *Stack) secretsOf(t *testing.T) map[string]string {
 		}
 		secrets[name] = line
 	}
+	for name, key := range s.signingSecrets(t) {
+		secrets[name] = key
+	}
+	return secrets
+}
+
+// signingSecrets are the keys that mail of the host's own domain is signed with: the one
+// of RSA, which is the same PEM wherever it is, and that of Ed25519 as it is kept and as
+// the signer reads it, which is its seed. Of a PEM it is a line from the middle: an RSA
+// key begins with what everybody may know.
+func (s *Stack) signingSecrets(t *testing.T) map[string]string {
+	t.Helper()
+	file := filepath.Join(s.layout().SigningDir(), s.hostname()+".json")
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secrets := map[string]string{}
+	for _, k := range decode[struct {
+		Keys []struct{ Type, Private string }
+	}](t, string(data)).Keys {
+		lines := strings.Split(strings.TrimSpace(k.Private), "\n")
+		if len(lines) < 3 || len(lines[len(lines)/2]) != 64 {
+			t.Fatalf("%s: a key of %s with %d lines", file, k.Type, len(lines))
+		}
+		secrets[k.Type+" key"] = lines[len(lines)/2]
+	}
+	seeds, err := filepath.Glob(filepath.Join(s.layout().RunDir("filter", "signing"), s.hostname()+".ed-*.key"))
+	if err != nil || len(seeds) != 1 || len(secrets) != 2 {
+		t.Fatalf("keys that sign mail of %s: %q and %d in %s (%v)", s.hostname(), seeds, len(secrets), file, err)
+	}
+	seed, err := os.ReadFile(seeds[0])
+	if err != nil || len(seed) < 40 {
+		t.Fatalf("%s holds %d bytes (%v)", seeds[0], len(seed), err)
+	}
+	secrets["ed25519 seed"] = strings.TrimSpace(string(seed))
 	return secrets
 }
 
@@ -92,15 +128,17 @@ func TestSecretsAreNowhereToBeSeen(t *testing.T) {
 	}
 	seen["up"] = sharedUp.stdout + sharedUp.stderr
 	for where, text := range seen {
-		if text == "" {
-			t.Errorf("%s says nothing: it was not looked at", where)
-		}
-		for _, name := range leaks(secrets, text) {
-			t.Errorf("%s shows %s", where, name)
-		}
-		if strings.Contains(text, "$2a$") || strings.Contains(text, "$2b$") || strings.Contains(text, "$argon2") {
-			t.Errorf("%s shows a password hash", where)
-		}
+		t.Run(strings.ReplaceAll(where, s.name, "stack"), func(t *testing.T) {
+			if text == "" {
+				t.Error("it says nothing: it was not looked at")
+			}
+			for _, name := range leaks(secrets, text) {
+				t.Errorf("it shows %s", name)
+			}
+			if strings.Contains(text, "$2a$") || strings.Contains(text, "$2b$") || strings.Contains(text, "$argon2") {
+				t.Error("it shows a password hash")
+			}
+		})
 	}
 }
 
@@ -119,16 +157,18 @@ func (s *Stack) otherConfig(t *testing.T, more string) string {
 	return file
 }
 
-// readers says which file below the data directory holds which secret, and the
-// group that may read it beside root; 0: none.
+// readers says which file below the data directory holds which secrets, separated by
+// commas, and the group that may read it beside root; 0: none.
 var readers = map[string]struct {
-	secret string
-	gid    uint32
+	secrets string
+	gid     uint32
 }{
 	"secrets/admin":   {"admin", 0},
 	"secrets/dovecot": {"dovecot", 0},
 	"secrets/postfix": {"postfix", 0},
 	"secrets/probe":   {"probe", 0},
+	"secrets/valkey":  {"valkey", 0},
+	"dkim/*":          {"rsa key,ed25519 key", 0},
 	"ca/ca.key":       {"CA key", 0},
 	"ca/server.pem":   {"TLS key", 0},
 
@@ -137,6 +177,9 @@ var readers = map[string]struct {
 	"run/postfix/tls/server.pem": {"TLS key", 0},
 	"run/dovecot/secret/*":       {"dovecot", 5303},
 	"run/postfix/secret/*":       {"postfix", 5305},
+	"run/filter/secret/*":        {"valkey", 5307},
+	"run/filter/signing/*":       {"rsa key,ed25519 seed", 5307},
+	"run/valkey/secret/*":        {"valkey", 5308},
 }
 
 // Every file of the stack is looked into: a secret is only in the files made
@@ -190,7 +233,7 @@ func (s *Stack) checkReader(t *testing.T, name, secret string) {
 	}
 	owner, mode := info.Sys().(*syscall.Stat_t), info.Mode().Perm()
 	switch {
-	case !ok || want.secret != secret:
+	case !ok || !slices.Contains(strings.Split(want.secrets, ","), secret):
 		t.Errorf("%s holds %s", name, secret)
 	case owner.Uid != 0 || mode&0o027 != 0 || mode&0o040 != 0 && (want.gid == 0 || owner.Gid != want.gid):
 		t.Errorf("%s, which holds %s, has mode %04o and owner %d:%d; only root and the group %d may read it", name, secret, mode, owner.Uid, owner.Gid, want.gid)
@@ -203,7 +246,10 @@ func TestSecretsOfOthersAreNotInAContainer(t *testing.T) {
 	t.Parallel()
 	s := shared(t)
 	secrets := s.secretsOf(t)
-	own := map[string][]string{"mysql": {"admin"}, "dovecot": {"dovecot", "TLS key"}, "postfix": {"postfix", "TLS key"}}
+	own := map[string][]string{
+		"mysql": {"admin"}, "dovecot": {"dovecot", "TLS key"}, "postfix": {"postfix", "TLS key"},
+		"filter": {"valkey", "rsa key", "ed25519 seed"}, "valkey": {"valkey"},
+	}
 	for _, service := range services {
 		root := fmt.Sprintf("/proc/%d/root", inspect(t, s.container(service)).State.Pid)
 		for name, value := range secrets {
@@ -213,11 +259,13 @@ func TestSecretsOfOthersAreNotInAContainer(t *testing.T) {
 					args = append(args, filepath.Join(root, dir))
 				}
 			}
-			out := program(t.Context(), nil, "grep", args...).stdout
-			mine := strings.Contains(strings.Join(own[service], ","), name)
-			if (out != "") != mine {
-				t.Errorf("in %s, %s is in %q (its own: %v)", service, name, out, mine)
-			}
+			t.Run(service+"/"+name, func(t *testing.T) {
+				out := program(t.Context(), nil, "grep", args...).stdout
+				mine := slices.Contains(own[service], name)
+				if (out != "") != mine {
+					t.Errorf("it is in %q (its own: %v)", out, mine)
+				}
+			})
 		}
 	}
 }

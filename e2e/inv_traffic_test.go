@@ -85,6 +85,10 @@ func (tr *traffic) judge(t *testing.T, name, away string, a attempt, answer stri
 		t.Errorf("%s: %s is not answered: %v", name, a.what, err)
 	case away == "mysql" && login && !strings.HasPrefix(a.what, "first") && a.ok(answer): // cached
 	case away == "dovecot" && !a.both && a.ok(answer): // needs the database only
+	case away == "valkey", away == "filter" && !a.smtp: // needs neither
+		if !a.ok(answer) {
+			t.Errorf("%s: %s is answered %q", name, a.what, answer)
+		}
 	case !a.temp(answer):
 		t.Errorf("%s: %s is answered %q", name, a.what, answer)
 	}

@@ -81,7 +81,7 @@ func TestVolumesAreNeverTakenForGranted(t *testing.T) {
 	subject := s.deliver(t, "stranger@elsewhere.example", address)
 	s.waitMail(t, address, password, "INBOX", subject)
 
-	for _, v := range []struct{ name, service string }{{"vmail", "dovecot"}, {"mysql", "mysql"}, {"queue", "postfix"}} {
+	for _, v := range []struct{ name, service string }{{"vmail", "dovecot"}, {"mysql", "mysql"}, {"queue", "postfix"}, {"valkey", "valkey"}} {
 		s.testDiskNotMounted(t, v.name, v.service)
 	}
 	s.up(t, "--no-probe")
@@ -90,6 +90,7 @@ func TestVolumesAreNeverTakenForGranted(t *testing.T) {
 	s.refuse(t, 1, []string{`no volume "mail"`, "vmail"}, "up", "--init-volume", "mail")
 	s.testForeignMark(t)
 	s.testLostContent(t, address, password)
+	s.testFreshDatabase(t)
 }
 
 // testInterruptedInit kills up, the process, while the database is being made.
@@ -206,4 +207,35 @@ func (s *Stack) testLostContent(t *testing.T, address, password string) {
 		t.Error(err)
 	}
 	s.waitMail(t, address, password, "INBOX", s.deliver(t, "stranger@elsewhere.example", address))
+}
+
+// testFreshDatabase: a database that has just been made answers, and knows
+// nobody. It says so to nobody: the services' users are made last.
+func (s *Stack) testFreshDatabase(t *testing.T) {
+	t.Helper()
+	tr := newTraffic(t, s) // who has not logged in yet, so no answer is cached
+	docker(t, "stop", "-t", "10", s.container("mysql"))
+	if err := os.RemoveAll(s.layout().Volume("mysql")); err != nil {
+		t.Fatal(err)
+	}
+	const answers, filled = "  wait     mysql", "  update   database"
+	var b *background
+	b = s.start(t, func(line string) {
+		if strings.HasPrefix(line, "✓") && strings.Contains(line, answers) {
+			_ = b.cmd.Process.Kill() // may have ended, which is seen below
+		}
+	}, "up", "--no-probe", "--init-volume", "mysql")
+	<-b.done
+	for line := range strings.Lines(b.stderr.String()) {
+		if strings.HasPrefix(line, "✓") && strings.Contains(line, filled) {
+			t.Fatalf("the database was complete: nothing was interrupted: %s", b.stderr)
+		}
+	}
+	s.ready(t, "mysql")
+	for _, a := range attempts {
+		if answer, err := a.do(tr, t); err != nil || !a.temp(answer) {
+			t.Errorf("with a database that knows nobody, %s: %q (%v)", a.what, answer, err)
+		}
+	}
+	s.up(t, "--no-probe")
 }

@@ -26,7 +26,7 @@ import (
 // the old server by hand.
 func TestMigrateKeepsClients(t *testing.T) {
 	t.Parallel()
-	old, s := oldHost(t, oldhost.Options{Kind: oldhost.PostfixAdmin, Spool: moveSpool()}), newStack(t, "")
+	old, s := oldHost(t, oldhost.Options{Kind: oldhost.PostfixAdmin, Spool: moveSpool()}), newSmallStack(t)
 	s.up(t, "--no-probe")
 	bob := old.Account("bob@example.org")
 	client := newMbsync(t, bob.Address, bob.Password)

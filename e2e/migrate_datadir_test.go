@@ -23,7 +23,7 @@ func TestMigrateStopped(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			opts.Spool = oldhost.Spool{Seed: 1, Messages: 8}
-			old, s := oldHost(t, opts), newStack(t, "")
+			old, s := oldHost(t, opts), newSmallStack(t)
 			s.up(t, "--no-probe")
 			base := []string{"migrate", "--rsync-from", old.SSH.Alias, "--ssh-config", old.SSH.Config, "--allow-weak-hashes"}
 			if opts.Sudo {

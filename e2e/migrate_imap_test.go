@@ -52,6 +52,11 @@ func TestMigrateByIMAP(t *testing.T) {
 	}
 
 	s.mustRun(t, args...)
+	keys := s.signingKeys(t, "moved.example")
+	signing, err := filepath.Glob(filepath.Join(s.layout().RunDir("filter", "signing"), "moved.example.*"))
+	if len(keys) != 2 || keys[0].State != "active" || len(signing) != 2 || err != nil {
+		t.Errorf("mail of the domain that is moved is signed with %+v, of which the signer has %v (%v)", keys, signing, err)
+	}
 	var refused *imap.Error
 	if _, err := s.imapLogin(t, people[0].address, people[0].password); !errors.As(err, &refused) || refused.Code != imap.ResponseCodeUnavailable {
 		t.Errorf("a login before the last copy: %v, want [UNAVAILABLE]", err)
@@ -82,6 +87,13 @@ func TestMigrateByIMAP(t *testing.T) {
 	}
 	if err := json.Unmarshal([]byte(r.stdout), &report); err != nil {
 		t.Fatal(err)
+	}
+	for _, p := range people {
+		for _, protocol := range []string{"imap", "pop3"} {
+			if want := protocol + "-login: Info: Logged in: user=<" + p.address + ">"; !strings.Contains(s.mustRun(t, "logs", "-n", "5000", "dovecot"), want) {
+				t.Errorf("nobody compared the files with what the server says: no line %q", want)
+			}
+		}
 	}
 	if m := report.Mailboxes; len(m) != 3 || m[0].Copied != 0 || m[0].Removed != 1 || m[1].Copied != 1 || !m[0].Open || !m[1].Open || !m[2].Open {
 		t.Errorf("the report of the last copy: %s", r.stdout)

@@ -28,7 +28,7 @@ func TestMigrateSurvivesKills(t *testing.T) {
 	t.Parallel()
 	const seed = 20240229
 	random := rand.New(rand.NewPCG(seed, 0))
-	old, s := oldHost(t, oldhost.Options{Kind: oldhost.PostfixAdmin, Spool: moveSpool()}), newStack(t, "")
+	old, s := oldHost(t, oldhost.Options{Kind: oldhost.PostfixAdmin, Spool: moveSpool()}), newSmallStack(t)
 	s.up(t, "--no-probe")
 	args := append(moveFrom(old), "--allow-weak-hashes", "--bwlimit", "4MiB", "--verify", "full",
 		// A dead network is noticed in seconds.

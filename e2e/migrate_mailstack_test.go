@@ -2,9 +2,12 @@ package e2e
 
 import (
 	"encoding/json"
+	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/emersion/go-imap/v2"
 	"github.com/google/go-cmp/cmp"
@@ -17,7 +20,7 @@ import (
 // quotas, and aliases lead where they led.
 func TestMigrateMailstack(t *testing.T) {
 	t.Parallel()
-	from, to := newStack(t, ""), newStack(t, "")
+	from, to := newSmallStack(t), newSmallStack(t)
 	from.up(t, "--no-probe")
 	to.up(t, "--no-probe")
 	domain := from.domain(t)
@@ -59,17 +62,41 @@ func TestMigrateMailstack(t *testing.T) {
 		want[p.Address] = from.foldersOf(t, p)
 	}
 	mail, subscribed := from.mailOf(t, ann)
+	// What its Postfix could not deliver any more, with Dovecot stopped as after a
+	// last copy that came to no end.
+	docker(t, "exec", from.container("dovecot"), "rm", "/socket/dovecot/lmtp")
+	waiting := from.deliver(t, stranger, people[1].Address)
+	waitUntil(t, time.Minute, "a letter that waits", func() (bool, string) {
+		deferred, err := filepath.Glob(filepath.Join(from.data(), "queue/data/deferred/*/*"))
+		return err == nil && len(deferred) == 1, fmt.Sprint(deferred, err)
+	})
+	docker(t, "stop", from.container("dovecot"))
 	r := to.run(t, append(args, "--final", "--verify", "full", "--format", "json",
 		"--freeze-command", "docker stop "+from.container("postfix")+" "+from.container("dovecot"))...)
 	var report struct {
 		OK        bool
 		Mailboxes []struct{ Address string }
+		CutOver   struct {
+			Queue struct{ Carried []struct{ Recipient string } }
+		} `json:"cut_over"`
 	}
 	if err := json.Unmarshal([]byte(r.stdout), &report); r.code != 0 || err != nil || !report.OK || len(report.Mailboxes) != len(people) {
 		t.Fatalf("the last copy (%v): %v", err, r)
 	}
+	if carried := report.CutOver.Queue.Carried; len(carried) != 1 || carried[0].Recipient != people[1].Address {
+		t.Errorf("carried over from the queue: %+v", carried)
+	}
+	to.waitMail(t, people[1].Address, people[1].Password, "INBOX", waiting)
+	if n := to.count(t, people[1].Address, people[1].Password, waiting); n != 1 {
+		t.Errorf("what waited in the queue is here %d times", n)
+	}
+	if left := docker(t, "ps", "-aq", "--filter", "volume="+from.data()+"/queue/data"); strings.Count(left, "\n") > 0 {
+		t.Errorf("containers with the queue: %s", left)
+	}
 	for _, p := range people[:3] {
-		to.expectFolders(t, p, want[p.Address])
+		if p.Address != people[1].Address { // who got mail from the queue since
+			to.expectFolders(t, p, want[p.Address])
+		}
 	}
 	mailHere, subscribedHere := to.mailOf(t, ann)
 	if diff := cmp.Diff(mail, mailHere) + cmp.Diff(subscribed, subscribedHere); diff != "" {

@@ -16,7 +16,7 @@ import (
 // at rest, of which nothing is changed.
 func TestMigrateQueue(t *testing.T) {
 	t.Parallel()
-	old, s := oldHost(t, oldhost.Options{Kind: oldhost.PostfixAdmin}), newStack(t, "")
+	old, s := oldHost(t, oldhost.Options{Kind: oldhost.PostfixAdmin}), newSmallStack(t)
 	s.up(t, "--no-probe")
 	args := append(moveFrom(old), "--allow-weak-hashes")
 	s.mustRun(t, args...)

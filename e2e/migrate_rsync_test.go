@@ -35,7 +35,7 @@ func TestMigrateByRsync(t *testing.T) {
 
 func testMigrateByRsync(t *testing.T, opts oldhost.Options) (*Stack, *oldhost.Host) {
 	t.Helper()
-	old, s := oldHost(t, opts), newStack(t, "")
+	old, s := oldHost(t, opts), newSmallStack(t)
 	s.up(t, "--no-probe")
 	args := moveFrom(old)
 	before := s.mustRun(t, "account", "list")
@@ -50,8 +50,12 @@ func testMigrateByRsync(t *testing.T, opts oldhost.Options) (*Stack, *oldhost.Ho
 	}
 
 	args = append(args, "--allow-weak-hashes")
-	s.mustRun(t, args...)
 	bob := old.Account("bob@example.org")
+	traffic := old.Traffic(t, bob.Address, "alice@example.org")
+	s.mustRun(t, args...)
+	if done := traffic.Stop(); done.Flagged+done.Moved+done.Deleted == 0 || done.Refused != nil {
+		t.Errorf("what people did meanwhile: %+v", done)
+	}
 	if err := s.inbound(t, stranger, []string{bob.Address}, message(stranger, bob.Address, "x", "x")); smtpCode(err)/100 != 4 {
 		t.Errorf("mail before the last copy: %v, want 4xx", err)
 	}
@@ -77,7 +81,7 @@ func testMigrateByRsync(t *testing.T, opts oldhost.Options) (*Stack, *oldhost.Ho
 // moveOn: all of it moves once more, from this stack into another.
 func (s *Stack) moveOn(t *testing.T, old *oldhost.Host) {
 	t.Helper()
-	to := newStack(t, "")
+	to := newSmallStack(t)
 	to.up(t, "--no-probe")
 	name, dir := oldName(t)
 	ssh := oldhost.ThisMachine(t, oldhost.Options{Name: name, Dir: dir})

@@ -8,8 +8,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"mailstack/e2e/oldhost"
 	"mailstack/migrate/remote"
@@ -62,6 +64,69 @@ func TestMigrateSSH(t *testing.T) {
 	}
 	sourceDisconnected(t, h, host)
 	sourceRsync(t, host, dir)
+	sourceWays(t, h)
+}
+
+// sourceWays: what people have in their ssh's configuration, or say on the command
+// line, is how the old server is reached.
+func sourceWays(t *testing.T, h *oldhost.Host) {
+	t.Helper()
+	s := shared(t)
+	dir := t.TempDir()
+	// Sockets have short names.
+	agentDir, err := os.MkdirTemp("/tmp", "ms-agent-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(agentDir) })
+	agent := filepath.Join(agentDir, "agent")
+	running := exec.CommandContext(t.Context(), "ssh-agent", "-D", "-a", agent)
+	if err := running.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = running.Process.Kill()
+		_ = running.Wait()
+	})
+	waitUntil(t, 10*time.Second, "ssh-agent takes the key", func() (bool, string) {
+		add := exec.CommandContext(t.Context(), "ssh-add", "-q", h.SSH.Key)
+		add.Env = append(os.Environ(), "SSH_AUTH_SOCK="+agent)
+		out, err := add.CombinedOutput()
+		return err == nil, string(out)
+	})
+	// Behind the host as its own jump host is its sshd's port inside the container.
+	const inner = "inner.example.org"
+	config, err := os.ReadFile(h.SSH.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	behind := strings.NewReplacer("Host "+h.SSH.Alias, "Host "+inner, fmt.Sprintf("Port %d", h.SSH.Port), "Port 22\n\tProxyJump "+h.SSH.Alias).Replace(string(config))
+	jump := filepath.Join(dir, "jump")
+	if err := os.WriteFile(jump, []byte(string(config)+behind), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	known := []string{
+		"--ssh-config", "/dev/null", "--ssh-option", "UserKnownHostsFile=" + h.SSH.KnownHosts, "--ssh-option", "HostKeyAlias=" + h.SSH.Alias,
+		"--ssh-port", strconv.Itoa(h.SSH.Port),
+	}
+	address := h.SSH.User + "@127.0.0.1"
+	for way, args := range map[string][]string{
+		"port and key":  append([]string{"--rsync-from", address, "--ssh-key", h.SSH.Key, "--ssh-option", "IdentitiesOnly=yes"}, known...),
+		"agent":         append([]string{"--rsync-from", address, "--ssh-option", "IdentityAgent=" + agent}, known...),
+		"a jump host":   {"--rsync-from", inner, "--ssh-config", jump},
+		"configuration": {"--rsync-from", h.SSH.Alias, "--ssh-config", h.SSH.Config},
+	} {
+		out := s.mustRun(t, append([]string{"migrate", "--dry-run", "--sudo"}, args...)...)
+		for _, a := range h.Accounts {
+			if !strings.Contains(out, a.Address) {
+				t.Errorf("by %s: no %s in\n%s", way, a.Address, out)
+			}
+		}
+	}
+	// Or the agent proves nothing.
+	if r := s.run(t, append([]string{"migrate", "--dry-run", "--sudo", "--rsync-from", address, "--ssh-option", "IdentityAgent=none"}, known...)...); r.code == 0 {
+		t.Errorf("without the agent: %v", r)
+	}
 }
 
 // sourceDisconnected: a connection that breaks is told from a program that

@@ -16,7 +16,7 @@ import (
 // frozen is found out: the mailboxes are named, and wait for another run.
 func TestMigrateSourceChanges(t *testing.T) {
 	t.Parallel()
-	old, s := oldHost(t, oldhost.Options{Kind: oldhost.PostfixAdmin, Spool: oldhost.Spool{Seed: 1, Messages: 8}}), newStack(t, "")
+	old, s := oldHost(t, oldhost.Options{Kind: oldhost.PostfixAdmin, Spool: oldhost.Spool{Seed: 1, Messages: 8}}), newSmallStack(t)
 	s.up(t, "--no-probe")
 	args := append(moveFrom(old), "--allow-weak-hashes", "--final", "--freeze-command", "service postfix stop")
 	bob, grace := old.Account("bob@example.org"), old.Account("grace@example.net")
@@ -50,8 +50,15 @@ func TestMigrateSourceChanges(t *testing.T) {
 			t.Errorf("it does not say %q:\n%s", want, said)
 		}
 	}
-	if n := strings.Count(said, ": ✗ "); n != 2 {
-		t.Errorf("%d mailboxes are named, want 2:\n%s", n, said)
+	// More than once perhaps: a directory may change under the comparison as well.
+	named := map[string]bool{}
+	for line := range strings.Lines(said) {
+		if address, _, found := strings.Cut(line, ": ✗ "); found {
+			named[address] = true
+		}
+	}
+	if len(named) != 2 {
+		t.Errorf("%d mailboxes are named, want 2:\n%s", len(named), said)
 	}
 	if all := b.stderr.String(); !strings.Contains(all, "not every mailbox is whole") || !strings.Contains(all, "running the same command again") {
 		t.Errorf("it does not say what to do: %s", all)
@@ -74,7 +81,7 @@ func TestMigrateSourceChanges(t *testing.T) {
 // command goes on, and the old server has lost nothing.
 func TestMigrateFullDisk(t *testing.T) {
 	t.Parallel()
-	old, s := oldHost(t, oldhost.Options{Kind: oldhost.PostfixAdmin, Spool: moveSpool()}), newStack(t, "")
+	old, s := oldHost(t, oldhost.Options{Kind: oldhost.PostfixAdmin, Spool: moveSpool()}), newSmallStack(t)
 	disk := s.disk("vmail")
 	mountTmpfs(t, disk, "size=256m,mode=755")
 	s.set(t, "data.vmail", quote(disk))
@@ -125,7 +132,7 @@ func TestMigrateFullDisk(t *testing.T) {
 // where it is, and no run says that all is well; without that account one does.
 func TestMigrateLeftBehind(t *testing.T) {
 	t.Parallel()
-	old, s := oldHost(t, oldhost.Options{Kind: oldhost.PostfixAdmin, Spool: oldhost.Spool{Seed: 1, Messages: 8}}), newStack(t, "")
+	old, s := oldHost(t, oldhost.Options{Kind: oldhost.PostfixAdmin, Spool: oldhost.Spool{Seed: 1, Messages: 8}}), newSmallStack(t)
 	s.up(t, "--no-probe")
 	alice, bob := old.Account("alice@example.org"), old.Account("bob@example.org")
 	s.mustRun(t, "domain", "add", "example.org")

@@ -17,7 +17,7 @@ import (
 // broken, and all see it mended.
 func TestMonitors(t *testing.T) {
 	t.Parallel()
-	s := newStack(t, "")
+	s := newSmallStack(t)
 	t.Cleanup(func() { os.RemoveAll("/run/mailstack/" + s.name) })
 	s.upGreen(t)
 	user, password := s.account(t)

@@ -9,7 +9,7 @@ import (
 // down, users notice nothing, and something is allowed that must not be.
 func TestProbeSeesBrokenRules(t *testing.T) {
 	t.Parallel()
-	s := newStack(t, "")
+	s := newSmallStack(t)
 	s.up(t, "--no-probe")
 	s.testBreakages(t, []breakage{
 		{
@@ -48,6 +48,11 @@ func TestProbeSeesBrokenRules(t *testing.T) {
 			name: "users send as anybody",
 			do:   edited("postfix", "main.cf", "    reject_sender_login_mismatch\n", "    permit\n"),
 			want: map[string]finding{"refusal.submission": {"critical", "may send as <postmaster@", ""}},
+		},
+		{
+			name: "users write as anybody",
+			do:   edited("postfix", "master.cf", "-o smtpd_milters=$submission_milters", "-o smtpd_milters="),
+			want: map[string]finding{"refusal.submission": {"critical", "may write in the name of <postmaster@", ""}},
 		},
 		{
 			name: "users send as nobody",

@@ -51,6 +51,9 @@ const (
 	postfixCerts = "cert.smtp cert.submission cert.submissions"
 	dovecotNo    = "refusal.imap refusal.pop3 refusal.managesieve" // what Dovecot has to refuse
 	delivered    = "delivery.submission delivery.inbound"
+
+	dovecotSockets = "sockets.dovecot.mysql/mysqld.sock sockets.dovecot.postfix/submit sockets.dovecot.filter/learn"
+	postfixSockets = "sockets.postfix.mysql/mysqld.sock sockets.postfix.dovecot/auth sockets.postfix.dovecot/lmtp sockets.postfix.dovecot/quota-status sockets.postfix.filter/milter"
 )
 
 // testBreakages runs the breakages on a stack that is up.

@@ -73,12 +73,13 @@ func TestProbeAsAStranger(t *testing.T) {
 func TestProbeSendsFromStackToStack(t *testing.T) {
 	t.Parallel()
 	there := shared(t)
-	here := newStack(t, "")
+	here := newSmallStack(t)
 	here.upGreen(t)
 	user, password := here.account(t)
 	// The other stack listens on loopback only: a door on the bridge leads there.
 	gateway := docker(t, "inspect", "--format", "{{range .NetworkSettings.Networks}}{{.Gateway}}{{end}}", here.container("postfix"))
 	here.set(t, "relay.host", quote(gateway))
+	here.set(t, "relay.tls", quote("encrypt"))
 	here.set(t, "relay.port", fmt.Sprint(door(t, gateway, there.addr("smtp"))))
 	here.upGreen(t)
 	own := accounts.ProbeLocal + "@" + there.hostname()
@@ -111,7 +112,13 @@ func TestProbeSendsFromStackToStack(t *testing.T) {
 // door hands connections to an address of this machine on to another.
 func door(t *testing.T, address, to string) (port int) {
 	t.Helper()
-	l, err := net.Listen("tcp", net.JoinHostPort(address, "0"))
+	return movingDoor(t, net.JoinHostPort(address, "0"), func() string { return to })
+}
+
+// movingDoor is one that leads where to says at the moment.
+func movingDoor(t *testing.T, listen string, to func() string) (port int) {
+	t.Helper()
+	l, err := net.Listen("tcp", listen)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,7 +131,7 @@ func door(t *testing.T, address, to string) (port int) {
 			}
 			go func() {
 				defer conn.Close()
-				out, err := net.DialTimeout("tcp", to, 10*time.Second)
+				out, err := net.DialTimeout("tcp", to(), 10*time.Second)
 				if err != nil {
 					return
 				}

@@ -55,6 +55,7 @@ func newGuide(t *testing.T) *guide {
 		"/usr/local/bin/mailstack", filepath.Join(s.dir, "program/mailstack"),
 		"/etc/mailstack", s.config(),
 		"/var/lib/mailstack", s.data(),
+		"/srv/mailstack", filepath.Join(s.dir, "web"),
 	)}
 }
 

@@ -7,7 +7,6 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"io"
 	"math/big"
@@ -26,19 +25,24 @@ import (
 // smarthost is an SMTP server of another provider, which wants TLS and a login.
 type smarthost struct {
 	user, password string
+	open           bool // for everybody, as an exchanger is
+	noTLS          bool
+	certificate    func(name string) tls.Certificate // for who asks for this name
 	lock           sync.Mutex
 	received       []envelope
 	refused        []string
 }
 
 type envelope struct {
+	user    string // who had logged in
+	tls     bool
 	from    string
 	to      []string
 	message string
 }
 
-func (h *smarthost) NewSession(*smtp.Conn) (smtp.Session, error) {
-	return &smarthostSession{host: h}, nil
+func (h *smarthost) NewSession(c *smtp.Conn) (smtp.Session, error) {
+	return &smarthostSession{host: h, conn: c}, nil
 }
 
 func (h *smarthost) find(subject string) (envelope, bool) {
@@ -60,7 +64,8 @@ func (h *smarthost) String() string {
 
 type smarthostSession struct {
 	host     *smarthost
-	loggedIn bool
+	conn     *smtp.Conn
+	user     string
 	envelope envelope
 }
 
@@ -68,10 +73,13 @@ func (s *smarthostSession) AuthMechanisms() []string { return []string{sasl.Plai
 
 func (s *smarthostSession) Auth(string) (sasl.Server, error) {
 	return sasl.NewPlainServer(func(_, user, password string) error {
-		if user != s.host.user || password != s.host.password {
+		s.host.lock.Lock()
+		known := user == s.host.user && password == s.host.password
+		s.host.lock.Unlock()
+		if !known {
 			return s.refuse("login of " + user)
 		}
-		s.loggedIn = true
+		s.user = user
 		return nil
 	}), nil
 }
@@ -80,14 +88,15 @@ func (s *smarthostSession) refuse(what string) error {
 	s.host.lock.Lock()
 	defer s.host.lock.Unlock()
 	s.host.refused = append(s.host.refused, what)
-	return errors.New("refused: " + what)
+	return &smtp.SMTPError{Code: 535, EnhancedCode: smtp.EnhancedCode{5, 7, 8}, Message: "refused: " + what}
 }
 
 func (s *smarthostSession) Mail(from string, _ *smtp.MailOptions) error {
-	if !s.loggedIn {
+	if s.user == "" && !s.host.open {
 		return s.refuse("mail without a login from " + from)
 	}
-	s.envelope = envelope{from: from}
+	_, secure := s.conn.TLSConnectionState()
+	s.envelope = envelope{user: s.user, tls: secure, from: from}
 	return nil
 }
 
@@ -114,13 +123,27 @@ func (s *smarthostSession) Logout() error { return nil }
 // start serves on an address of this machine.
 func (h *smarthost) start(t *testing.T, address string) (port int) {
 	t.Helper()
-	l, err := net.Listen("tcp", net.JoinHostPort(address, "0"))
+	return h.startOn(t, net.JoinHostPort(address, "0"))
+}
+
+func (h *smarthost) startOn(t *testing.T, address string) (port int) {
+	t.Helper()
+	l, err := net.Listen("tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}
 	server := smtp.NewServer(h)
 	server.Domain = "smarthost.example"
-	server.TLSConfig = &tls.Config{Certificates: []tls.Certificate{throwaway(t, "smarthost.example")}}
+	if h.certificate == nil {
+		own := throwaway(t, "smarthost.example")
+		h.certificate = func(string) tls.Certificate { return own }
+	}
+	if !h.noTLS {
+		server.TLSConfig = &tls.Config{GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+			own := h.certificate(hello.ServerName)
+			return &own, nil
+		}}
+	}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -153,7 +176,7 @@ func throwaway(t *testing.T, name string) tls.Certificate {
 // key: it recreates Postfix and says why, and touches nothing else.
 func TestSmarthost(t *testing.T) {
 	t.Parallel()
-	s := newStack(t, "")
+	s := newSmallStack(t)
 	s.set(t, "listen.pop3", "0") // the proof does without what is switched off
 	s.up(t, "--no-probe")
 	if _, err := s.dial(t, "pop3"); err == nil {
@@ -169,8 +192,9 @@ func TestSmarthost(t *testing.T) {
 	s.set(t, "relay.port", fmt.Sprint(host.start(t, gateway)))
 	s.set(t, "relay.user", quote(host.user))
 	s.set(t, "relay.password_file", quote(passwordFile))
+	s.set(t, "relay.tls", quote("encrypt"))
 	before := s.starts(t)
-	if r := s.run(t, "plan", "--exit-code"); r.code != 4 || !strings.Contains(r.stdout, "relay") {
+	if r := s.run(t, "plan", "--exit-code"); r.code != 4 || !strings.Contains(r.stdout, "smarthost") {
 		t.Errorf("plan with a changed relay: %v", r)
 	}
 	s.up(t)
@@ -197,7 +221,12 @@ func TestSmarthost(t *testing.T) {
 			return ok, host.String()
 		})
 		got, _ := host.find(subject)
-		if got.from != from || strings.Join(got.to, " ") != strings.Join(to, " ") {
+		// A stranger's mail that goes on has a sender of the stack's.
+		same := got.from == from
+		if from == stranger {
+			same = strings.HasPrefix(got.from, "SRS0=") && strings.HasSuffix(got.from, "=elsewhere.example=somebody@"+s.hostname())
+		}
+		if !same || strings.Join(got.to, " ") != strings.Join(to, " ") {
 			t.Errorf("the smarthost got %s from %s to %v, not from %s to %v", subject, got.from, got.to, from, to)
 		}
 	}

@@ -15,7 +15,7 @@ import (
 // reload has closed, and stays one that waits for clients in master's eyes.
 func TestReloadLetsClientsIn(t *testing.T) {
 	t.Parallel()
-	s := newStack(t, "")
+	s := newSmallStack(t)
 	s.up(t, "--no-probe")
 	for _, key := range []string{"smtp", "submission"} {
 		t.Run(key, func(t *testing.T) {

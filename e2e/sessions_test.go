@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -142,6 +143,24 @@ func (o *sessions) expectEnded(t *testing.T) {
 	}
 }
 
+// lmtpRecipient is what Dovecot answers to Postfix about a recipient.
+func (s *Stack) lmtpRecipient(t *testing.T, user string) string {
+	t.Helper()
+	conn, err := net.Dial("unix", filepath.Join(s.data(), "socket/dovecot/run/lmtp"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	answer, err := newDialogue(conn).all("", "LHLO client.example", "MAIL FROM:<"+stranger+">", "RCPT TO:<"+user+">")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer
+}
+
 // TestPasswordChange: the old password ends at once, although its logins are
 // cached, with all sessions that it opened; the new one works at once.
 func TestPasswordChange(t *testing.T) {
@@ -180,6 +199,7 @@ func TestDisabledAccount(t *testing.T) {
 	friend, friendPassword := s.account(t)
 	s.sieve(t, user, password, `require ["copy", "fileinto"]; redirect :copy "`+friend+`"; fileinto "Trash";`)
 	open := s.open(t, user, password)
+	s.lmtpRecipient(t, user) // remembers that the script runs
 	s.mustRun(t, "account", "set", user, "--disable")
 	open.expectEnded(t)
 	s.expectLogins(t, user, password, false)
@@ -210,7 +230,8 @@ func TestDisabledAccount(t *testing.T) {
 }
 
 // TestRemovedAccount: 550 from then on, its sessions end, and its mail is set
-// aside: whoever gets the address next does not get it.
+// aside: whoever gets the address next does not get it. What Postfix has queued
+// finds no mailbox either, although LMTP remembers whom it was told of.
 func TestRemovedAccount(t *testing.T) {
 	t.Parallel()
 	s := shared(t)
@@ -219,12 +240,18 @@ func TestRemovedAccount(t *testing.T) {
 	s.waitMail(t, user, password, "INBOX", subject)
 	open := s.open(t, user, password)
 	s.mustRun(t, "account", "remove", user, "--yes")
+	if answer := s.lmtpRecipient(t, user); !strings.HasPrefix(answer, "550 5.1.1") {
+		t.Errorf("LMTP takes mail for a removed account: %s", answer)
+	}
 	open.expectEnded(t)
 	s.expectLogins(t, user, password, false)
 	if err := s.inbound(t, stranger, []string{user}, message(stranger, user, "x", "x")); smtpCode(err) != 550 {
 		t.Errorf("mail to a removed account: %v", err)
 	}
 	again := s.accountNamed(t, user)
+	if answer := s.lmtpRecipient(t, user); !strings.HasPrefix(answer, "250") {
+		t.Errorf("LMTP refuses mail for an account that is there again: %s", answer)
+	}
 	if n := s.count(t, user, again, subject); n != 0 {
 		t.Errorf("the next owner of the address got %d letters of the last one", n)
 	}

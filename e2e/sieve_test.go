@@ -27,22 +27,67 @@ vacation :subject "`+subject+`" "I am at the sea.";`)
 	s.waitMail(t, ann, annPassword, "INBOX", "are you there")
 }
 
-// TestRedirect: a redirect keeps the sender, who need not be hosted here.
-// A script chooses whom a notification is said to be from, not whom the server
-// says it is from.
-func TestNotifyHasItsOwnersSender(t *testing.T) {
+// TestSieveAuthor: what a script writes is from its owner, or is not sent: whatever it
+// says in whose name. Mail that it writes about is kept.
+func TestSieveAuthor(t *testing.T) {
 	t.Parallel()
 	s := shared(t)
 	ann, annPassword := s.account(t)
 	bob, bobPassword := s.account(t)
-	s.sieve(t, ann, annPassword, `require ["enotify"]; notify :from "ceo@bank.example" :message "notice" "mailto:`+bob+`";`)
-	s.deliver(t, stranger, ann)
-	letter := s.waitMail(t, bob, bobPassword, "INBOX", "notice")
-	if !strings.Contains(letter, "Return-Path: <"+ann+">") {
-		t.Errorf("the notification is\n%s", letter)
+	alias := "ann@" + s.domain(t)
+	s.mustRun(t, "alias", "add", alias, ann)
+	vacation := func(arguments string) string {
+		return `require "vacation"; vacation :days 1 :handle "` + randomHex(4) + `" :subject "SUBJECT" ` + arguments + ` "x";`
+	}
+	for _, script := range []struct{ name, text, from string }{ // "": not sent
+		{"vacation", vacation(""), ann},
+		{"vacation as one's alias", vacation(`:from "` + alias + `"`), alias},
+		{"vacation to one's alias", vacation(`:addresses "` + alias + `"`), ann},
+		{"vacation as another", vacation(`:from "` + bob + `"`), ""},
+		{"vacation as elsewhere", vacation(`:from "ceo@bank.example"`), ""},
+		{"vacation as postmaster", vacation(`:from "postmaster@` + s.hostname() + `"`), ""},
+		{
+			"vacation with a header of its own",
+			strings.Replace(vacation(`:from "`+bob+`" :mime`), `"x";`, `text:`+"\r\nX-Sieve-Redirected-From: x\r\nContent-Type: text/plain\r\n\r\nx\r\n.\r\n;", 1), "",
+		},
+		{
+			"vacation with a second From",
+			strings.Replace(vacation(":mime"), `"x";`, `text:`+"\r\nFrom: "+bob+"\r\nContent-Type: text/plain\r\n\r\nx\r\n.\r\n;", 1), "",
+		},
+		{"notification", `require "enotify"; notify :message "SUBJECT" "mailto:` + bob + `";`, ann},
+		{"notification as one's alias", `require "enotify"; notify :from "` + alias + `" :message "SUBJECT" "mailto:` + bob + `";`, alias},
+		{"notification as another", `require "enotify"; notify :from "` + bob + `" :message "SUBJECT" "mailto:` + bob + `";`, ""},
+		{"notification as elsewhere", `require "enotify"; notify :from "ceo@bank.example" :message "SUBJECT" "mailto:` + bob + `";`, ""},
+	} {
+		subject, ask := "made "+randomHex(4), "ask "+randomHex(4)
+		// What comes after the one that is looked for says that it is not under way.
+		after := "after " + randomHex(4)
+		s.sieve(t, ann, annPassword, strings.Replace(script.text, "SUBJECT", subject, 1))
+		if err := s.submit(t, bob, bobPassword, bob, []string{ann}, message(bob, ann, ask, "x")); err != nil {
+			t.Fatal(err)
+		}
+		s.waitMail(t, ann, annPassword, "INBOX", ask)
+		if script.from == "" {
+			s.sieve(t, ann, annPassword, `require "enotify"; notify :message "`+after+`" "mailto:`+bob+`";`)
+			s.deliver(t, stranger, ann)
+			s.waitMail(t, bob, bobPassword, "INBOX", after)
+			if n := s.count(t, bob, bobPassword, subject); n != 0 {
+				t.Errorf("%s: sent", script.name)
+			}
+			continue
+		}
+		letter := s.waitMail(t, bob, bobPassword, "INBOX", subject)
+		sender := ""
+		if strings.HasPrefix(script.name, "notification") {
+			sender = ann
+		}
+		if !strings.Contains(letter, "Return-Path: <"+sender+">") || !strings.Contains(letter, "\nFrom: "+script.from) && !strings.Contains(letter, "\nFrom: <"+script.from+">") {
+			t.Errorf("%s: from <%s> as %s it should be, and is\n%s", script.name, sender, script.from, letter)
+		}
 	}
 }
 
+// TestRedirect: a redirect keeps the sender, who need not be hosted here.
 func TestRedirect(t *testing.T) {
 	t.Parallel()
 	s := shared(t)

@@ -17,7 +17,7 @@ import (
 // roll over, and without it takes the second.
 func TestDANE(t *testing.T) {
 	t.Parallel()
-	s := newStack(t, "")
+	s := newSmallStack(t)
 	s.set(t, "tls.reuse_key", "true")
 	s.up(t, "--no-probe")
 
@@ -125,7 +125,7 @@ func peer(conn net.Conn) *x509.Certificate {
 func TestKeysAreMountedNowhere(t *testing.T) {
 	t.Parallel()
 	s := shared(t)
-	for _, service := range []string{"mysql", "dovecot", "postfix"} {
+	for _, service := range services {
 		mounts := strings.Fields(docker(t, "inspect", "--format", "{{range .Mounts}}{{.Source}} {{end}}", s.container(service)))
 		if len(mounts) == 0 || slices.ContainsFunc(mounts, func(source string) bool {
 			return strings.HasPrefix(s.layout().CADir()+"/", strings.TrimSuffix(source, "/")+"/") || strings.HasPrefix(source, s.layout().CADir())

@@ -17,7 +17,7 @@ import (
 // refused.
 func TestModeIsSwitched(t *testing.T) {
 	t.Parallel()
-	s := newStack(t, "")
+	s := newSmallStack(t)
 	s.up(t, "--no-probe")
 	own := s.certificate(t)
 	sessions := s.idle(t, 5)
@@ -168,7 +168,7 @@ func (s *Stack) testWatcherFollows(t *testing.T, w *watcher, pki *certstest.PKI,
 // after each was exchanged.
 func TestNamesAndTwin(t *testing.T) {
 	t.Parallel()
-	s := newStack(t, "")
+	s := newSmallStack(t)
 	pki := certstest.New(t, time.Now())
 	one, other := filepath.Join(s.dir, "one.pem"), filepath.Join(s.dir, "live")
 	if err := os.Mkdir(other, 0o700); err != nil {

@@ -18,7 +18,7 @@ var postfixListeners = []string{"smtp", "submission", "submissions"}
 // port that goes on with the old certificate is found out all the same.
 func TestReloadedButNotServed(t *testing.T) {
 	t.Parallel()
-	s := newStack(t, "")
+	s := newSmallStack(t)
 	s.up(t, "--no-probe")
 	t.Run("is put back", s.testNotServedIsPutBack)
 	t.Run("nothing to put back", s.testNotServedAndNothingToPutBack)

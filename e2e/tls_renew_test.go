@@ -37,7 +37,7 @@ func TestRenewalKeepsFiftySessions(t *testing.T) {
 // is well, the certificate that waited is served, and no other is made.
 func TestUnreadCertificateIsPutBack(t *testing.T) {
 	t.Parallel()
-	s := newStack(t, "")
+	s := newSmallStack(t)
 	// IMAP keeps a process ready that goes on without Dovecot's master.
 	off := []string{"pop3", "pop3s", "managesieve"}
 	for _, key := range off {
@@ -99,7 +99,7 @@ func TestUnreadCertificateIsPutBack(t *testing.T) {
 // run, and nothing half is left.
 func TestRenewalKilled(t *testing.T) {
 	t.Parallel()
-	s := newStack(t, "")
+	s := newSmallStack(t)
 	s.set(t, "tls.reuse_key", "true")
 	s.up(t, "--no-probe")
 	key := s.tlsa(t).served

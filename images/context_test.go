@@ -11,7 +11,7 @@ import (
 )
 
 func TestServices(t *testing.T) {
-	want := []string{"dovecot", "mysql", "postfix"}
+	want := []string{"dovecot", "filter", "mysql", "postfix", "valkey"}
 	if got := Services(); !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
@@ -85,6 +85,12 @@ func TestContextEntries(t *testing.T) {
 		} {
 			if !slices.Contains(names, want) {
 				t.Errorf("%s: no %s", service, want)
+			}
+		}
+		// A file of one name in both would be another program in this image alone.
+		for _, n := range names {
+			if own, common := strings.CutPrefix(n, "common/"); common && !strings.HasSuffix(n, "/") && slices.Contains(names, "rootfs/"+own) {
+				t.Errorf("%s: its own %s takes the place of the common one", service, own)
 			}
 		}
 		if i := slices.IndexFunc(names, func(n string) bool {

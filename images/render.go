@@ -23,6 +23,8 @@ type File struct {
 const (
 	mysqlID   = 5301
 	postfixID = 5305
+	rspamdID  = 5307
+	valkeyID  = 5308
 )
 
 // owners says who may read a rendered file; the first line whose pattern
@@ -34,8 +36,10 @@ var owners = []struct {
 	mode             fs.FileMode
 	gid              int
 }{
-	// The container runs as mysql from its first instruction.
+	// The container runs as this user from its first instruction.
 	{"mysql", "secret/*", 0o440, mysqlID},
+	{"filter", "secret/*", 0o440, rspamdID},
+	{"valkey", "secret/*", 0o440, valkeyID},
 	// Postfix's processes open their maps after they have become postfix, and
 	// root, without CAP_DAC_OVERRIDE, by being their owner.
 	{"postfix", "secret/*", 0o640, postfixID},
@@ -114,6 +118,7 @@ var quoting = template.FuncMap{
 	"maincf":  quoteMainCf,
 	"postfix": quotePostfix,
 	"plain":   quotePlain,
+	"quoted":  quoteString,
 	"sni":     quoteSNI,
 }
 
@@ -127,6 +132,18 @@ func quoteDovecot(s string) (string, error) {
 	}
 	if i := strings.IndexAny(s, "%$"); i >= 0 {
 		return "", fmt.Errorf("dovecot value holds %q, which Dovecot may expand", s[i])
+	}
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`, nil
+}
+
+// quoteString makes a double-quoted string as JSON, UCL (Rspamd) and Valkey's
+// configuration have it. "${" would begin a variable in UCL.
+func quoteString(s string) (string, error) {
+	if err := checkText(s); err != nil {
+		return "", fmt.Errorf("string %w", err)
+	}
+	if strings.Contains(s, "$") {
+		return "", errors.New(`string holds "$", which Rspamd may expand`)
 	}
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`, nil
 }

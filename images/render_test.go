@@ -13,16 +13,21 @@ func fullValues() Values {
 	}
 	return Values{
 		Stack: "test", Hostname: "mail.example.org", MessageBytes: 50 << 20,
-		Secret: Secrets{"admin": "ADMINSECRET", "dovecot": "DOVECOTSECRET", "postfix": "POSTFIXSECRET"},
-		Relay:  &Relay{Host: "relay.example.org", Port: 587, User: "me@example.org", Password: "RELAYSECRET"},
-		Listen: listen,
+		Secret: Secrets{"admin": "ADMINSECRET", "dovecot": "DOVECOTSECRET", "postfix": "POSTFIXSECRET", "srs": "SRSSECRET", "srs-previous": "PREVIOUSSRSSECRET", "valkey": "VALKEYSECRET"},
+		Relays: []Relay{
+			{Host: "relay.example.org", Port: 587, User: "me@example.org", Password: "RELAYSECRET", Verify: true},
+			{Domain: "example.net", Host: "relay.example.net", Port: 465, User: "other", Password: "OTHERSECRET"},
+			{Domain: "example.com"},
+		},
+		Listen: listen, Sockets: map[string]bool{"filter/milter": true, "filter/learn": true}, MemoryBytes: 256 << 20, IP: "ipv6",
+		Filter: Filter{WhenDown: "tempfail", Mark: 6, Greylist: 4, Reject: 15, TrustedForwarders: []string{"lists.example.net", "example.com"}},
 	}
 }
 
 // minimalValues has what every stack has, and nothing else.
 func minimalValues() Values {
 	v := fullValues()
-	v.Relay, v.Listen = nil, nil
+	v.Relays, v.Listen, v.Sockets, v.Filter = nil, nil, nil, Filter{}
 	return v
 }
 
@@ -64,6 +69,61 @@ func TestSecretsOnlyInSecretFiles(t *testing.T) {
 	}
 }
 
+// TestRelays: each domain's mail takes its way, with its password.
+func TestRelays(t *testing.T) {
+	files, err := Render("postfix", fullValues())
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := map[string]string{}
+	for _, f := range files {
+		text[f.Path] = string(f.Data)
+	}
+	for _, want := range []struct{ file, text string }{
+		{"config/main.cf", "\ndefault_transport = smarthost0:[relay.example.org]:587\n"},
+		{"config/main.cf", "{ /@example[.]net$$/ smarthost1:[relay.example.net]:465 }"},
+		{"config/main.cf", "{ /@example[.]com$$/ smtp: }"},
+		{"config/master.cf", "\nsmarthost0 unix"},
+		{"config/master.cf", "\nsmarthost1 unix"},
+		{"secret/relay", "[relay.example.org]:587 me@example.org:RELAYSECRET\n@example.net other:OTHERSECRET\n"},
+	} {
+		if !strings.Contains(text[want.file], want.text) {
+			t.Errorf("%s has no %q", want.file, want.text)
+		}
+	}
+	if strings.Contains(text["config/master.cf"], "smarthost2") {
+		t.Error("there is a service for a smarthost that there is none of")
+	}
+}
+
+// TestIP: what is not to be tried is not tried, by smarthosts either.
+func TestIP(t *testing.T) {
+	for ip, want := range map[string]struct {
+		first string
+		only  int // services that know one kind of addresses
+	}{"ipv4-first": {"ipv4", 0}, "ipv6-first": {"ipv6", 0}, "ipv4": {"ipv4", 3}, "ipv6": {"ipv6", 3}} {
+		v := fullValues()
+		v.IP = ip
+		files, err := Render("postfix", v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range files {
+			if f.Path == "config/main.cf" && !strings.Contains(string(f.Data), "\nsmtp_address_preference = "+want.first+"\n") {
+				t.Errorf("%s: the preference is another", ip)
+			}
+			if n := strings.Count(string(f.Data), "\n  -o inet_protocols="+want.first+"\n"); f.Path == "config/master.cf" && n != want.only {
+				t.Errorf("%s: %d services have one kind of addresses, want %d", ip, n, want.only)
+			}
+		}
+	}
+	v := fullValues()
+	v.IP = ""
+	if _, err := Render("postfix", v); err == nil {
+		t.Error("no choice is one")
+	}
+}
+
 func TestOwners(t *testing.T) {
 	for _, c := range []struct {
 		service, path string
@@ -86,8 +146,8 @@ func TestRenderReportsAllProblemsWithoutSecrets(t *testing.T) {
 	v := fullValues()
 	v.Hostname = "mail\nexample"
 	v.Secret["dovecot"] = "DOVECOTSECRET\x00"
-	v.Relay.Password = "RELAYSECRET\r"
-	v.Relay.Port = 0
+	v.Relays[0].Password = "RELAYSECRET\r"
+	v.Relays[0].Port = 0
 	v.Listen["http"] = true
 	_, err := Render("mysql", v)
 	if err == nil {
@@ -114,7 +174,7 @@ func TestMissingSecretIsAnError(t *testing.T) {
 func TestValuesDoNotPrintSecrets(t *testing.T) {
 	v := fullValues()
 	for _, format := range []string{"%v", "%+v", "%#v", "%s"} {
-		for _, value := range []any{v, *v.Relay, v.Relay, v.Secret} {
+		for _, value := range []any{v, v.Relays[0], v.Relays, &v.Relays[0], v.Secret} {
 			if s := fmt.Sprintf(format, value); strings.Contains(s, "SECRET") {
 				t.Errorf("%s of %T: %s", format, value, s)
 			}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -15,29 +16,43 @@ type Values struct {
 	Hostname     string          // the mail host's name, ASCII
 	MessageBytes int64           // largest message taken, bytes
 	Secret       Secrets         // what this service may know; only for secret/*
-	Relay        *Relay          // nil: mail is delivered directly
+	Relays       []Relay         // no two for the same domain
 	Listen       map[string]bool // see Listeners; a missing one is off
+	Sockets      map[string]bool // of other services that this one uses: "mysql/mysqld.sock"
+	MemoryBytes  int64           // the most that the container gets
+	Filter       Filter
+	Sending      Sending
+	IP           string // of other servers: "ipv4-first", "ipv6-first", "ipv4" or "ipv6"
+	// Of an account or an address within an hour, before it is held back; 0: no limit.
+	WrongPasswords int
+	// Networks whose addresses are not held back, in CIDR notation.
+	SharedAddresses []string
 }
+
+// Filter says how mail is filtered, where the services for that are there.
+type Filter struct {
+	WhenDown string // "tempfail" or "accept": Postfix's milter_default_action
+	// Scores from which on a message is marked, put off once, refused; 0: never.
+	Mark, Greylist, Reject int
+	// Domains whose ARC seals are believed.
+	TrustedForwarders []string
+}
+
+// Sending is how much an account may send; 0: any number.
+type Sending struct {
+	MessagesPerHour, MessagesPerDay     int
+	RecipientsPerHour, RecipientsPerDay int
+	Unlimited                           []string // accounts that may send any number
+}
+
+// MemoryShare is a part of the container's memory, in bytes.
+func (v Values) MemoryShare(percent int64) int64 { return v.MemoryBytes / 100 * percent }
 
 // Listeners are the keys that Values.Listen may have: the listeners'
 // configuration keys.
 var Listeners = []string{
 	"smtp", "submission", "submissions", "imap", "imaps", "pop3", "pop3s", "managesieve",
 }
-
-// Relay is the smarthost that outgoing mail is handed to.
-type Relay struct {
-	Host     string
-	Port     int
-	User     string
-	Password string // only for secret/*
-}
-
-// String tells all but the password.
-func (r Relay) String() string { return fmt.Sprintf("%s@%s:%d", r.User, r.Host, r.Port) }
-
-// GoString is String, so that %#v tells no more.
-func (r Relay) GoString() string { return r.String() }
 
 // Secrets are passwords by name. They print as their names.
 type Secrets map[string]string
@@ -66,12 +81,27 @@ func (v Values) problems() error {
 	for _, name := range slices.Sorted(maps.Keys(v.Secret)) {
 		check(fmt.Sprintf("secret %q", name), v.Secret[name])
 	}
-	if r := v.Relay; r != nil {
+	for _, r := range v.Relays {
+		check("relay domain", r.Domain)
 		check("relay host", r.Host)
 		check("relay user", r.User)
 		check("relay password", r.Password)
-		if r.Port < 1 || r.Port > 65535 {
+		if r.Host != "" && (r.Port < 1 || r.Port > 65535) {
 			errs = append(errs, fmt.Errorf("relay port %d is not in 1-65535", r.Port))
+		}
+	}
+	if !slices.Contains([]string{"ipv4-first", "ipv6-first", "ipv4", "ipv6"}, v.IP) {
+		errs = append(errs, fmt.Errorf("%q is no choice of addresses", v.IP))
+	}
+	if v.WrongPasswords < 0 {
+		errs = append(errs, fmt.Errorf("limit of %d wrong passwords is negative", v.WrongPasswords))
+	}
+	for _, account := range v.Sending.Unlimited {
+		check("unlimited sender", account)
+	}
+	for _, network := range v.SharedAddresses {
+		if _, err := netip.ParsePrefix(network); err != nil {
+			errs = append(errs, fmt.Errorf("shared addresses: %w", err))
 		}
 	}
 	if v.MessageBytes < 0 {
@@ -100,10 +130,9 @@ func checkText(s string) error {
 // named.
 func (v Values) forConfig() Values {
 	v.Secret = nil
-	if v.Relay != nil {
-		relay := *v.Relay
-		relay.Password = ""
-		v.Relay = &relay
+	v.Relays = slices.Clone(v.Relays)
+	for i := range v.Relays {
+		v.Relays[i].Password = ""
 	}
 	return v.complete()
 }

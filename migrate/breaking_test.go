@@ -204,3 +204,20 @@ func TestFullDisk(t *testing.T) {
 	w.mustPass(true)
 	b.expectSame("alice@example.org")
 }
+
+// TestLimit: all rsync together are no faster than they may be.
+func TestLimit(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for _, address := range []string{"alice@example.org", "bob@example.org"} {
+		w.box(address, Store{}).large(30)
+	}
+	const limit = 4 << 20
+	w.opts.KBytesPerSecond, w.opts.Workers = limit>>10, 2
+	r := w.mustPass(false)
+	// rsync lets a tenth of a second's worth pass before it begins to wait.
+	least := float64(r.Copied.Bytes) / limit * 0.9
+	if took := (passRecord{Phases: r.Phases}).seconds(Copying); r.Copied.Messages != 60 || took < least {
+		t.Errorf("%d messages of %d octets took %.1f s, want at least %.1f s", r.Copied.Messages, r.Copied.Bytes, took, least)
+	}
+}

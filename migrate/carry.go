@@ -215,13 +215,17 @@ func (s *state) carry(target, key string, now time.Time) {
 // what waits for them in the old server's queue may be carried over, also by a
 // later run.
 func (m *Migration) Opening(addresses []string) error {
-	target := m.From.Target()
+	m.state.open(m.From.Target(), addresses)
+	return m.state.write(m.work, m.Now())
+}
+
+// open remembers accounts that are opened.
+func (s *state) open(target string, addresses []string) {
 	for _, address := range addresses {
-		if !slices.Contains(m.state.Opened[target], address) {
-			m.state.Opened[target] = append(m.state.Opened[target], address)
+		if !slices.Contains(s.Opened[target], address) {
+			s.Opened[target] = append(s.Opened[target], address)
 		}
 	}
-	return m.state.write(m.work, m.Now())
 }
 
 // Opened are the accounts that were about to be opened, by this run or an earlier

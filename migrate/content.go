@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"strings"
 
 	"mailstack/migrate/maildir"
 )
@@ -58,7 +59,7 @@ func (l *local) readMessages(t *tree, full bool, sampled map[maildir.ID]bool) er
 			}
 		}
 	}
-	delete(r.encoded, "")
+	l.falseSizes(r.falsely)
 	for name, count := range r.encoded {
 		l.differences = append(l.differences, maildir.Difference{
 			Kind: maildir.Encoded, Count: count,
@@ -68,14 +69,38 @@ func (l *local) readMessages(t *tree, full bool, sampled map[maildir.ID]bool) er
 	return nil
 }
 
+// falseSizes notes messages whose names state another size than they have. Dovecot
+// believes the name, and breaks off when the owner reads such a message and, where the
+// name states no size with CRLF, when anybody asks for the octets of the folder
+// (istream-mail.c). It would rename the file, but reads it first, and breaks off again
+// (maildir_mail_remove_sizes_from_filename in maildir-mail.c).
+func (l *local) falseSizes(names []string) {
+	if len(names) == 0 {
+		return
+	}
+	text := strings.Join(names[:min(len(names), maxNamedHere)], ", ")
+	if len(names) > maxNamedHere {
+		text += ", …"
+	}
+	l.differences = append(l.differences, maildir.Difference{
+		Kind: maildir.FalseSize, Count: len(names),
+		Detail: fmt.Sprintf("messages that Dovecot cannot show, at least %d: their file names state another size (,S=) than they have; "+
+			"rename them there, without ,S= and ,W=: %s", len(names), text),
+	})
+}
+
+// maxNamedHere bounds the messages that a difference names.
+const maxNamedHere = 3
+
 // contentReader reads messages.
 type contentReader struct {
 	*local
 	tree           *tree
 	full           bool
-	sampled        map[maildir.ID]bool
-	list           maildir.UIDList // of the folder
-	encoded        map[string]int  // by encoding
+	sampled        map[maildir.ID]bool // has those that are compared
+	list           maildir.UIDList     // of the folder
+	encoded        map[string]int      // by encoding
+	falsely        []string            // paths of messages whose size is not what their names state
 	counted, heads int64
 }
 
@@ -89,8 +114,9 @@ func (r *contentReader) read(f *maildir.Folder, m maildir.Message) error {
 	if unknown {
 		r.counted += m.Size
 	}
+	_, sampled := r.sampled[id]
 	switch _, again := r.Sums[id]; {
-	case r.sampled[id] && !again, unknown && (r.full || r.counted <= maxCounted):
+	case sampled && !again, unknown && (r.full || r.counted <= maxCounted):
 		sum, octets, head, err := sumFile(r.tree, p)
 		if err != nil {
 			return err
@@ -100,7 +126,7 @@ func (r *contentReader) read(f *maildir.Folder, m maildir.Message) error {
 		}
 		// One that is as large as it was is as it was.
 		if !stated || size != m.Size {
-			r.encoded[encodingOf(head)]++
+			r.note(p, stated, head)
 		}
 	case stated && size != m.Size && r.heads < maxHeads:
 		r.heads++
@@ -108,9 +134,18 @@ func (r *contentReader) read(f *maildir.Folder, m maildir.Message) error {
 		if err != nil {
 			return err
 		}
-		r.encoded[encodingOf(head)]++
+		r.note(p, stated, head)
 	}
 	return nil
+}
+
+// note notes a message that is not known to be as large as its name states.
+func (r *contentReader) note(p string, stated bool, head []byte) {
+	if name := encodingOf(head); name != "" {
+		r.encoded[name]++
+	} else if stated {
+		r.falsely = append(r.falsely, fmt.Sprintf("%.200q", strings.TrimPrefix(p, maildirName+"/")))
+	}
 }
 
 func readHead(t *tree, p string) ([]byte, error) {

@@ -15,6 +15,8 @@ type Forecast struct {
 	// Downtime is from the beginning of the last pass to the end of the logins
 	// after it. What the old server's queue takes to drain comes on top.
 	Downtime time.Duration `json:"downtime_ns"`
+	// Problems are the mailboxes that the last pass could not bring as they are.
+	Problems []Result `json:"problems,omitempty"`
 }
 
 // Forecast looks at the old server and says how long the last pass would take.
@@ -31,6 +33,11 @@ func (m *Migration) Forecast(ctx context.Context) (Forecast, error) {
 		return f, err
 	}
 	f.Pending = amountOf(work.copies)
+	for _, b := range m.boxes {
+		if b.problem != nil {
+			f.Problems = append(f.Problems, b.result())
+		}
+	}
 	listing := passRecord{Phases: meter.phases()}.seconds(Scanning)
 	f.Downtime = time.Duration(listing * float64(time.Second))
 	passes := m.state.Passes[m.From.Target()]

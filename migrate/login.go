@@ -61,6 +61,28 @@ func (m *Migration) Login(ctx context.Context, report *Report, logins Logins) er
 	return m.state.write(m.work, m.Now())
 }
 
+// CheckLogin logs in to one account whose mail has come by another way, and returns
+// in what the server says otherwise than the files, one line each.
+func CheckLogin(ctx context.Context, to Destination, address string, logins Logins) ([]string, error) {
+	store, err := openTrusted(to.Store)
+	if err != nil {
+		return nil, err
+	}
+	defer store.close()
+	v := verifier{store: store}
+	m := newMailbox(Account{Address: address})
+	here, err := v.here(m)
+	if err == nil {
+		err = v.read(&pair{before: m, here: here})
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the mail of %s: %w", address, err)
+	}
+	r := Result{Address: address, Expected: here.Expected()}
+	r.login(ctx, logins)
+	return r.Login, ctx.Err()
+}
+
 func (r *Result) login(ctx context.Context, logins Logins) {
 	ctx, cancel := context.WithTimeout(ctx, loginTimeout)
 	defer cancel()

@@ -57,20 +57,26 @@ func TestLogin(t *testing.T) {
 			}
 			test.change(states)
 			var asked []string
-			err = m.Login(t.Context(), r, Logins{
+			logins := Logins{
 				Folders: func(_ context.Context, who string, names []string) (map[string]FolderState, error) {
 					asked = append(names, who)
 					return states, test.err
 				},
 				Maildrop: func(context.Context, string) (int, int64, error) { return int(test.drop[0]), test.drop[1], test.err },
-			})
-			if err != nil {
+			}
+			if err := m.Login(t.Context(), r, logins); err != nil {
 				t.Fatal(err)
 			}
 			if want := []string{"INBOX", "Archive/2019", "Entwürfe", "Sent", address}; !slices.Equal(asked, want) {
 				t.Errorf("asked %q, want %q", asked, want)
 			}
 			got := r.Mailboxes[0].Login
+			m.Close()
+			asked = nil
+			alone, err := CheckLogin(t.Context(), w.opts.To, address, logins)
+			if err != nil || !slices.Equal(alone, got) || len(asked) == 0 {
+				t.Errorf("without a migration: %q, %v; want %q", alone, err, got)
+			}
 			if len(got) != len(test.want) || r.OK() != (len(test.want) == 0) {
 				t.Fatalf("%q, want %q; OK is %v", got, test.want, r.OK())
 			}
@@ -109,8 +115,15 @@ func TestForecast(t *testing.T) {
 	if f, err = m.Forecast(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if !f.Known || f.Pending.Messages != 1 || f.Downtime <= 0 {
+	if !f.Known || f.Pending.Messages != 1 || f.Downtime <= 0 || len(f.Problems) != 0 {
 		t.Errorf("after a pass: %+v", f)
+	}
+	b.remove("")
+	if f, err = m.Forecast(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if len(f.Problems) != 1 || f.Problems[0].Address != "alice@example.org" || !strings.Contains(f.Problems[0].Problem, "its mail was copied before") {
+		t.Errorf("with what the last pass would not bring: %+v", f)
 	}
 }
 

@@ -26,6 +26,8 @@ type mailbox struct {
 	problem error
 	// notes are for the report: what was left out, and why.
 	notes []string
+	// compared are the directories there when the comparison began.
+	compared stamps
 }
 
 // scripts are an account's Sieve scripts.

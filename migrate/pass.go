@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"net/url"
 	"slices"
 	"time"
 
@@ -273,7 +272,7 @@ func (m *Migration) copy(ctx context.Context, work changes, meter *meter, report
 		return err
 	}
 	c := copier{
-		from: m.From, into: m.mirror.f.Name(), owner: m.owner(), chown: unix.Geteuid() == 0,
+		from: m.From, mirror: m.mirror, owner: m.owner(), chown: unix.Geteuid() == 0,
 		program: m.Rsync, retries: m.retries,
 	}
 	if m.KBytesPerSecond > 0 {
@@ -335,19 +334,19 @@ func (m *Migration) Finish(addresses []string) error {
 	var errs []error
 	for _, b := range m.boxes {
 		if slices.Contains(addresses, b.Address) && b.domain != "" {
-			errs = append(errs, m.placer(nil).release(b))
+			errs = append(errs, release(m.store, b))
 		}
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("end the migration: %w", err)
 	}
 	target := m.From.Target()
-	m.state.Placed[target] = slices.DeleteFunc(m.state.Placed[target], func(a string) bool { return slices.Contains(addresses, a) })
+	m.state.forget(target, addresses...)
 	if err := m.state.write(m.work, m.Now()); err != nil {
 		return err
 	}
 	if len(addresses) < len(m.boxes) || len(m.state.Placed[target]) > 0 {
 		return nil
 	}
-	return m.work.removeAll("from-" + url.PathEscape(target))
+	return m.work.removeAll(mirrorName(target))
 }

@@ -158,7 +158,8 @@ func TestDeletionLimit(t *testing.T) {
 			if diff := cmp.Diff(before, files(t, w.here(address, ""))); diff != "" {
 				t.Errorf("it was changed (-before +after):\n%s", diff)
 			}
-			if p := r.Mailboxes[0].Problem; r.OK() || !strings.Contains(p, fmt.Sprintf("%d messages that were copied before are gone", test.lost)) {
+			if p := r.Mailboxes[0].Problem; r.OK() || !strings.Contains(p, fmt.Sprintf("%d messages that were copied before are gone", test.lost)) ||
+				!strings.HasSuffix(p, fmt.Sprintf("run it again with --max-delete %d", test.lost)) {
 				t.Errorf("problem %q, OK %v", p, r.OK())
 			}
 		})

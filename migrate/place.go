@@ -122,16 +122,6 @@ func (p *placer) marked(home *dir) bool {
 	return err == nil && string(text) == p.id+"\n"
 }
 
-// release says that the mail is no copy any more, but the mail.
-func (p *placer) release(m *mailbox) error {
-	home, err := p.home(m)
-	if err != nil {
-		return err
-	}
-	defer home.close()
-	return home.remove(marker)
-}
-
 // placed is what the mail store has to hold of a mailbox: directories and files,
 // below the home. Content is that of files that are not copied as they are.
 type placed struct {

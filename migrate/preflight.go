@@ -2,11 +2,14 @@ package migrate
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os/exec"
 	"regexp"
 	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -108,4 +111,64 @@ func (m *Migration) room(pending Amount) error {
 		return &SpaceError{m.To.Volume, need, free}
 	}
 	return nil
+}
+
+// Brought is what earlier runs have brought into a mail volume from an old server, so
+// that it needs no room any more: the octets that lie in the volume, and the accounts
+// whose move has ended.
+func Brought(volume, target string) (octets int64, opened []string, err error) {
+	v, err := openTrusted(volume)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer v.close()
+	work, err := v.sub(workName)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil, nil
+	}
+	if err != nil {
+		return 0, nil, err
+	}
+	defer work.close()
+	s, err := readState(work, time.Time{})
+	if err != nil {
+		return 0, nil, err
+	}
+	mirror, err := work.sub(mirrorName(target))
+	if err == nil {
+		octets, err = mirror.octets()
+		mirror.close()
+	}
+	if errors.Is(err, fs.ErrNotExist) { // all have been opened, or it has just gone
+		err = nil
+	}
+	return octets, s.Opened[target], err
+}
+
+// octets are those of all files below a directory.
+func (d *dir) octets() (sum int64, err error) {
+	names, err := d.names()
+	if err != nil {
+		return 0, err
+	}
+	for _, name := range names {
+		st, err := d.stat(name)
+		if err != nil {
+			return sum, err
+		}
+		if typeOf(st.Mode) != 'd' {
+			sum += st.Size
+			continue
+		}
+		sub, err := d.sub(name)
+		if err != nil {
+			return sum, err
+		}
+		below, err := sub.octets()
+		sub.close()
+		if sum += below; err != nil {
+			return sum, err
+		}
+	}
+	return sum, nil
 }

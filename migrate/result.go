@@ -1,6 +1,8 @@
 package migrate
 
 import (
+	"errors"
+
 	"mailstack/migrate/maildir"
 )
 
@@ -41,11 +43,20 @@ type Counts struct {
 	UIDNext     uint32 `json:"uidnext"`
 }
 
+// Advised is an error with what to do about it, if it says so, for a report of several.
+func Advised(err error) string {
+	var hinted interface{ Hint() string }
+	if errors.As(err, &hinted) && hinted.Hint() != "" {
+		return err.Error() + "; " + hinted.Hint()
+	}
+	return err.Error()
+}
+
 // result is what is known of a mailbox before it is compared.
 func (m *mailbox) result() Result {
 	r := Result{Address: m.Address, Notes: m.notes}
 	if m.problem != nil {
-		r.Problem = m.problem.Error()
+		r.Problem = Advised(m.problem)
 	}
 	if m.there != nil {
 		for _, line := range m.there.Left {

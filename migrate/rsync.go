@@ -24,7 +24,7 @@ const (
 // copier copies files of the old server into the mirror.
 type copier struct {
 	from   Remote
-	into   string // the mirror's directory
+	mirror *dir
 	owner  owner
 	chown  bool // false where we are not root, in tests
 	kbytes int  // KiB/s for one rsync; 0: no limit
@@ -104,10 +104,11 @@ func (e *RsyncError) lost() bool {
 // arguments are rsync's. Messages never change, so a file is always sent whole
 // (-W), and into its place (--inplace): it gets its date when it is whole, and one
 // without it is copied again. -s keeps the shell there from the directory's name.
+// Without --perms, a mode is given to new files only.
 func (c *copier) arguments(slot int, k chunk) []string {
 	args := append([]string{}, c.from.RsyncShell(slot)...)
 	args = append(
-		args, "-s", "--dirs", "--whole-file", "--inplace", "--times", "--omit-dir-times", "--perms", "--chmod=D0700,F0600",
+		args, "-s", "--dirs", "--whole-file", "--inplace", "--times", "--omit-dir-times", fmt.Sprintf("--chmod=F%o", unproven),
 		"--timeout="+strconv.Itoa(int(rsyncSilence.Seconds())),
 		// %b makes it tell of a file when it is there, not when it begins.
 		"--out-format=%i %l %b %n", "--outbuf="+k.buffering(),
@@ -123,7 +124,7 @@ func (c *copier) arguments(slot int, k chunk) []string {
 	} else {
 		args = append(args, "--files-from=-", "--from0", "--no-implied-dirs", "--ignore-missing-args", "--ignore-times")
 	}
-	return append(args, c.from.RsyncPath("/"+k.dir+"/"), c.into+"/"+k.dir+"/")
+	return append(args, c.from.RsyncPath("/"+k.dir+"/"), c.mirror.f.Name()+"/"+k.dir+"/")
 }
 
 // buffering is how rsync writes what it tells: a line at a time where each counts,

@@ -2,7 +2,6 @@ package migrate
 
 import (
 	"fmt"
-	"net/url"
 	"os/exec"
 	"sync"
 	"time"
@@ -100,11 +99,11 @@ func Open(o Options) (_ *Migration, err error) {
 	if m.store, err = openTrusted(o.To.Store); err != nil {
 		return nil, err
 	}
-	if err := m.openWork(); err != nil {
-		return nil, err
-	}
 	for _, a := range o.Accounts {
 		m.boxes = append(m.boxes, newMailbox(a))
+	}
+	if err := m.openWork(); err != nil {
+		return nil, err
 	}
 	return m, nil
 }
@@ -119,6 +118,21 @@ func (e *NoRsyncError) Hint() string { return "install rsync here (apt-get insta
 
 // openWork opens the directories that only root sees.
 func (m *Migration) openWork() (err error) {
+	if err := m.openState(); err != nil {
+		return err
+	}
+	m.hold()
+	if err := m.state.write(m.work, m.Now()); err != nil {
+		return err
+	}
+	if m.mirror, err = m.work.ensure(mirrorName(m.From.Target()), m.rooted()); err != nil {
+		return err
+	}
+	return nil
+}
+
+// openState opens what is remembered of earlier runs, and keeps others from it.
+func (m *Migration) openState() (err error) {
 	if m.work, err = m.volume.ensure(workName, m.rooted()); err != nil {
 		return err
 	}
@@ -126,16 +140,8 @@ func (m *Migration) openWork() (err error) {
 	if err := unix.Flock(m.work.fd(), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		return &BusyError{m.work.f.Name()}
 	}
-	if m.state, err = readState(m.work, m.Now()); err != nil {
-		return err
-	}
-	if err := m.state.write(m.work, m.Now()); err != nil {
-		return err
-	}
-	if m.mirror, err = m.work.ensure("from-"+url.PathEscape(m.From.Target()), m.rooted()); err != nil {
-		return err
-	}
-	return nil
+	m.state, err = readState(m.work, m.Now())
+	return err
 }
 
 // rooted owns what only root is to see.
@@ -145,7 +151,7 @@ func (m *Migration) owner() owner { return owner{m.To.UID, m.To.GID} }
 
 func (m *Migration) now() time.Time { return m.Now() }
 
-// Close lets others migrate.
+// Close lets others migrate. To close again does nothing.
 func (m *Migration) Close() {
 	if m.work != nil {
 		// Closing is not enough while a child is being made, which has a copy.
@@ -156,4 +162,5 @@ func (m *Migration) Close() {
 			d.close()
 		}
 	}
+	m.mirror, m.work, m.store, m.volume = nil, nil, nil, nil
 }

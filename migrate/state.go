@@ -19,6 +19,10 @@ type state struct {
 	Passes map[string][]passRecord `json:"passes"`
 	// Placed are the accounts with a copy here whose migration has not ended.
 	Placed map[string][]string `json:"placed,omitempty"`
+	// Held are the accounts that wait here because of the old server, and Aliases
+	// those that were made because of it, with their targets.
+	Held    map[string][]string            `json:"held,omitempty"`
+	Aliases map[string]map[string][]string `json:"aliases,omitempty"`
 	// Opened are the accounts whose move has ended, and Carried what was delivered
 	// from the queue of the old server, both by that.
 	Opened  map[string][]string `json:"opened,omitempty"`
@@ -59,6 +63,7 @@ func newState(id string, began time.Time) *state {
 	return &state{
 		ID: id, Began: began, Passes: map[string][]passRecord{},
 		Placed: map[string][]string{}, Opened: map[string][]string{}, Carried: map[string]carried{},
+		Held: map[string][]string{}, Aliases: map[string]map[string][]string{},
 	}
 }
 

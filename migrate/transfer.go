@@ -121,8 +121,8 @@ var retries = []time.Duration{time.Second, 10 * time.Second, time.Minute}
 // copied does not keep the rest from it.
 func (c *copier) copyAll(ctx context.Context, all []chunk, workers int, meter *meter) error {
 	var failed atomic.Pointer[error]
-	err := forEachSlot(ctx, workers, all, func(ctx context.Context, slot int, k chunk) error {
-		err := c.copyChunk(ctx, slot, k, meter)
+	err := forEachSlot(ctx, workers, grouped(all, workers), func(ctx context.Context, slot int, group []chunk) error {
+		err := c.copyGroup(ctx, slot, group, meter)
 		var partial *RsyncError
 		if errors.As(err, &partial) && partial.Status == statusPartial {
 			failed.CompareAndSwap(nil, &err)
@@ -139,8 +139,58 @@ func (c *copier) copyAll(ctx context.Context, all []chunk, workers int, meter *m
 	return err
 }
 
-// copyChunk copies a chunk, again where the connection broke.
-func (c *copier) copyChunk(ctx context.Context, slot int, k chunk, meter *meter) error {
+// grouped puts chunks together, in their order, whose directories are looked at
+// together: a look costs what copying some hundred small messages does.
+func grouped(all []chunk, workers int) (groups [][]chunk) {
+	var total, cost int64
+	for _, k := range all {
+		total += k.cost
+	}
+	size := min(total/int64(workers)+1, minChunk)
+	for _, k := range all {
+		if len(groups) == 0 || cost+k.cost > size {
+			groups, cost = append(groups, nil), 0
+		}
+		last := len(groups) - 1
+		groups[last] = append(groups[last], k)
+		cost += k.cost
+	}
+	return groups
+}
+
+// copyGroup copies chunks, and proves what can be proven of them without reading it
+// again. Where nobody could look at the directories, nothing is proven. A chunk that
+// could be copied in part does not keep the others from being copied.
+func (c *copier) copyGroup(ctx context.Context, slot int, group []chunk, meter *meter) error {
+	var dirs []string
+	for _, k := range group {
+		dirs = append(dirs, k.dirs()...)
+	}
+	before, _ := look(ctx, c.from, slot, dirs)
+	var failed error
+	for _, k := range group {
+		err := c.copyPatiently(ctx, slot, k, meter)
+		var partial *RsyncError
+		if errors.As(err, &partial) && partial.Status == statusPartial {
+			failed = err
+		} else if err != nil {
+			return err
+		}
+	}
+	after, _ := look(ctx, c.from, slot, dirs)
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	for _, k := range group {
+		if err := c.prove(k, before, after); err != nil {
+			return err
+		}
+	}
+	return failed
+}
+
+// copyPatiently copies a chunk, again where the connection broke.
+func (c *copier) copyPatiently(ctx context.Context, slot int, k chunk, meter *meter) error {
 	for try := 0; ; try++ {
 		var got Amount
 		err := c.copy(ctx, slot, k, func(a Amount) {

@@ -48,16 +48,15 @@ func (v *verifier) verify(ctx context.Context, boxes []*mailbox, workers int, me
 	}
 	done := counter{tell: meter.mailboxes}
 	err := forEachSlot(ctx, workers, batches(ready, verifyBatch), func(ctx context.Context, slot int, batch []int) error {
-		again := make([]*mailbox, len(batch))
+		both := make([]*pair, len(batch))
 		for i, index := range batch {
-			again[i] = boxes[index].again()
+			both[i] = v.list(boxes[index])
 		}
-		states, err := v.there(ctx, slot, again)
-		if err != nil {
+		if err := v.there(ctx, slot, both); err != nil {
 			return fmt.Errorf("verify: %w", err)
 		}
 		for i, index := range batch {
-			results[index] = v.compare(boxes[index], again[i], states[i])
+			results[index] = v.compare(both[i])
 		}
 		done.add(len(batch))
 		return nil
@@ -65,77 +64,108 @@ func (v *verifier) verify(ctx context.Context, boxes []*mailbox, workers int, me
 	return results, err
 }
 
-// sighting is what was read of a mailbox on the old server.
-type sighting struct {
-	maildir.State
+// pair is a mailbox on both sides.
+type pair struct {
+	before *mailbox // when it was copied
+	now    *mailbox // on the old server
+	there  maildir.State
+	// changedIn is a directory there that did not stay as it was while it was
+	// read, "" where all did.
+	changedIn string
+	here      *local
+	err       error // of reading here
+	// sampled are the messages that are compared octet by octet, true where their
+	// directories stayed as they were.
 	sampled map[maildir.ID]bool
 }
 
+// list lists a mailbox here.
+func (v *verifier) list(m *mailbox) *pair {
+	p := &pair{before: m, now: m.again(), sampled: make(map[maildir.ID]bool)}
+	p.here, p.err = v.here(m)
+	return p
+}
+
 // there reads mailboxes on the old server. One that cannot be read has a problem.
-func (v *verifier) there(ctx context.Context, slot int, again []*mailbox) ([]sighting, error) {
-	if err := scanSome(ctx, v.from, slot, again); err != nil {
-		return nil, err
+func (v *verifier) there(ctx context.Context, slot int, both []*pair) error {
+	var again []*mailbox
+	var dirs []string
+	for _, p := range both {
+		again = append(again, p.now)
+		dirs = append(append(dirs, p.before.dirs()...), p.before.entrances()...)
 	}
-	states := make([]sighting, len(again))
-	chosen := make([]map[maildir.ID]string, len(again))
+	before, err := look(ctx, v.from, slot, dirs)
+	if err != nil {
+		return err
+	}
+	for _, p := range both {
+		p.before.compared = before
+	}
+	if err := scanSome(ctx, v.from, slot, again); err != nil {
+		return err
+	}
+	both = slices.DeleteFunc(slices.Clone(both), func(p *pair) bool { return p.now.problem != nil || p.err != nil })
+	chosen := make([]map[maildir.ID]string, len(both))
 	files, messages := make(map[string]int64), make(map[string]int64)
-	for i, m := range again {
-		if m.problem != nil {
-			continue
-		}
-		for k := range m.there.Folders {
-			for _, c := range m.there.Folders[k].Controls {
+	for i, p := range both {
+		for k := range p.now.there.Folders {
+			for _, c := range p.now.there.Folders[k].Controls {
 				files[c.Path] = maxOf(c.Size)
 			}
 		}
-		for _, s := range m.sieve.files {
+		for _, s := range p.now.sieve.files {
 			files[s.path] = maxOf(s.size)
 		}
-		chosen[i] = v.choose(m)
-		for _, p := range chosen[i] {
-			messages[p] = 0
+		chosen[i] = v.choose(p.now, p.here.unproven)
+		for _, path := range chosen[i] {
+			messages[path] = 0
 		}
 	}
 	data, err := fetch(ctx, v.from, slot, files)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	found, err := sums(ctx, v.from, slot, messages)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	for i, m := range again {
-		if m.problem != nil {
-			continue
-		}
-		states[i] = sighting{
-			State:   maildir.State{Tree: m.there, Data: data, Sums: make(map[maildir.ID]maildir.Sum)},
-			sampled: make(map[maildir.ID]bool),
-		}
-		for id, p := range chosen[i] {
-			states[i].sampled[id] = true
+	after, err := look(ctx, v.from, slot, dirs)
+	if err != nil {
+		return err
+	}
+	for i, p := range both {
+		p.there = maildir.State{Tree: p.now.there, Data: data, Sums: make(map[maildir.ID]maildir.Sum)}
+		p.changedIn = before.changedIn(after, p.now)
+		for id, path := range chosen[i] {
+			p.sampled[id] = before.steady(after, dirOf(path))
 			// On a server at rest, one that cannot be read is a difference.
-			if sum, ok := found[p]; ok || !v.live {
-				states[i].Sums[id] = sum
+			if sum, ok := found[path]; ok || !v.live {
+				p.there.Sums[id] = sum
 			}
 		}
 	}
-	return states, nil
+	return nil
 }
+
+func dirOf(p string) string { dir, _ := cutLast(p); return dir }
 
 // maxOf is how large a file of a size may be when it is read a moment later.
 func maxOf(size int64) int64 { return min(size+1<<20, maildir.MaxControl) }
 
-// choose picks the messages whose content is compared, with their paths.
-func (v *verifier) choose(m *mailbox) map[maildir.ID]string {
+// choose picks the messages whose content is compared, with their paths: those that
+// are not proven yet, and a sample of the others.
+func (v *verifier) choose(m *mailbox, unproven map[maildir.ID][]string) map[maildir.ID]string {
 	all := make(map[maildir.ID]string)
 	var ids []maildir.ID
 	for i := range m.there.Folders {
 		f := &m.there.Folders[i]
 		for _, message := range f.Messages {
 			id := maildir.ID{Key: f.Key, Base: message.Base()}
-			if _, found := all[id]; !found {
-				all[id] = f.Path(m.there.Root, message)
+			if _, found := all[id]; found {
+				continue
+			}
+			all[id] = f.Path(m.there.Root, message)
+			if _, asked := unproven[id]; !asked {
 				ids = append(ids, id)
 			}
 		}
@@ -149,97 +179,35 @@ func (v *verifier) choose(m *mailbox) map[maildir.ID]string {
 	return all
 }
 
-// compare compares a mailbox. before is it when it was copied.
-func (v *verifier) compare(before, now *mailbox, there sighting) Result {
-	r := before.result()
-	if now.problem != nil {
-		r.Problem = now.problem.Error()
+// compare compares a mailbox.
+func (v *verifier) compare(p *pair) Result {
+	r := p.before.result()
+	switch err := p.err; {
+	case p.now.problem != nil:
+		r.Problem = p.now.problem.Error()
+		return r
+	case err == nil:
+		p.err = v.read(p)
+	}
+	if p.err != nil {
+		r.Problem = p.err.Error()
 		return r
 	}
-	here, err := v.here(before, there)
-	if err != nil {
-		r.Problem = err.Error()
-		return r
-	}
-	r.Folders = folderResults(there.State, here.State)
-	r.Expected = here.Expected()
-	all := slices.Concat(maildir.Compare(there.State, here.State), here.differences, compareScripts(now, there.Data, here))
-	changed := changedFolders(before, now)
+	r.Folders = folderResults(p.there, p.here.State)
+	r.Expected = p.here.Expected()
+	all := slices.Concat(maildir.Compare(p.there, p.here.State), p.here.differences, compareScripts(p.now, p.there.Data, p.here))
+	changed := changedFolders(p.before, p.now)
 	for _, d := range all {
-		if v.live && (changed[d.Key] || d.Kind == maildir.Script && before.sieve.changed(now.sieve)) {
+		if v.live && (p.changedIn != "" || changed[d.Key] || d.Kind == maildir.Script && p.before.sieve.changed(p.now.sieve)) {
 			r.Changing = append(r.Changing, d)
 		} else {
 			r.Differences = append(r.Differences, d)
 		}
 	}
+	if !v.live && p.changedIn != "" {
+		r.Problem = p.changedIn + " on the old server was changed while both sides were compared"
+	}
 	return r
-}
-
-// local is what was read of a mailbox here.
-type local struct {
-	maildir.State
-	scripts     map[string][]byte // by name
-	active      string
-	differences []maildir.Difference
-}
-
-func (v *verifier) here(m *mailbox, there sighting) (*local, error) {
-	home, err := v.store.descend(m.domain + "/" + m.local)
-	if err != nil {
-		return nil, err
-	}
-	defer home.close()
-	root, err := home.sub(maildirName)
-	if err != nil {
-		return nil, err
-	}
-	defer root.close()
-	all, err := root.walk(maildir.PlusPlus.Enters)
-	if err != nil {
-		return nil, err
-	}
-	l := &local{}
-	l.Tree, err = maildir.ReadTree("/"+maildirName, maildir.PlusPlus, entries(all))
-	if err != nil {
-		return nil, err
-	}
-	t := newTree(home)
-	defer t.close()
-	if err := l.readControls(t); err != nil {
-		return nil, err
-	}
-	if err := l.readMessages(t, v.Full, there.sampled); err != nil {
-		return nil, err
-	}
-	return l, l.readScripts(home, t)
-}
-
-func (l *local) readControls(t *tree) error {
-	l.Data = make(map[string][]byte)
-	for i := range l.Folders {
-		for _, c := range l.Folders[i].Controls {
-			data, err := t.read(inMirror(c.Path), maildir.MaxControl)
-			if err != nil {
-				return err
-			}
-			l.Data[c.Path] = data
-		}
-	}
-	return nil
-}
-
-func (l *local) readScripts(home *dir, t *tree) (err error) {
-	var names []string
-	if names, l.active, err = scriptsHere(home); err != nil {
-		return err
-	}
-	l.scripts = make(map[string][]byte)
-	for _, name := range names {
-		if l.scripts[name], err = t.read(scriptsName+"/"+name, maildir.MaxControl); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // compareScripts compares the Sieve scripts.

@@ -34,8 +34,8 @@ func TestVerifyNames(t *testing.T) {
 		{"folder missing", func(h here) { h.remove(".Entw&APw-rfe") }, []string{"Entwürfe/folder-missing"}, "with 1 messages"},
 		{"empty folder missing", func(h here) { h.remove(".Archive.2019") }, []string{"Archive/2019/folder-missing"}, ""},
 		{"folder too many", func(h here) { h.write(".More/cur/1:2,", "x") }, []string{"More/folder-extra"}, ""},
-		{"octets", func(h here) { h.change("cur/1.M1P1.old,S=16,W=19:2,S", "Subject: 1\n\nxx\n") }, []string{"INBOX/content", "INBOX/size"}, ""},
-		{"content", func(h here) { h.change("cur/1.M1P1.old,S=16,W=19:2,S", "Subject: 1\n\ny\n") }, []string{"INBOX/content"}, ""},
+		{"octets", func(h here) { h.change("cur/1.M1P1.old,S=16,W=19:2,S", "Subject: 1\n\nx\n") }, []string{"INBOX/content", "INBOX/size", "false-size"}, ""},
+		{"content", func(h here) { h.change("cur/1.M1P1.old,S=16,W=19:2,S", "Subject: 1\n\nyyy\n") }, []string{"INBOX/content"}, ""},
 		{"flags", func(h here) { h.rename("cur/1.M1P1.old,S=16,W=19:2,S", "cur/1.M1P1.old,S=16,W=19:2,FS") }, []string{"INBOX/flags"}, `"S" there, "FS" here`},
 		{"seen", func(h here) { h.rename("cur/1.M1P1.old,S=16,W=19:2,S", "cur/1.M1P1.old,S=16,W=19:2,") }, []string{"INBOX/flags"}, ""},
 		{"recent", func(h here) { h.rename("new/6.M1P1.old,S=21,W=24", "cur/6.M1P1.old,S=21,W=24") }, []string{"INBOX/recent"}, ""},
@@ -193,17 +193,10 @@ func TestLivePass(t *testing.T) {
 	w := newWorld(t)
 	b := w.box("alice@example.org", Store{})
 	b.fill()
-	scripts := 0
-	w.host.before = func(program string) {
-		if program == "sh" {
-			scripts++
-		}
-		if program == "sh" && scripts == 2 { // verification begins
-			b.message("new/9.M1P1.old", 9)
-			w.write(w.here("alice@example.org", "Maildir/.Sent/cur/10.here:2,"), "x")
-		}
-	}
-	w.host.slots = 1
+	w.opts.Progress = &atPhase{Verifying, func() {
+		b.message("new/9.M1P1.old", 9)
+		w.write(w.here("alice@example.org", "Maildir/.Sent/cur/10.here:2,"), "x")
+	}}
 	r := w.pass(false)
 	m := r.Mailboxes[0]
 	if got := kinds(m.Changing); !slices.Equal(got, []string{"INBOX/missing"}) {
@@ -237,6 +230,28 @@ func TestEncoded(t *testing.T) {
 		all := r.Mailboxes[0].Differences
 		if got := kinds(all); !slices.Equal(got, []string{"encoded"}) || all[0].Count != 2 {
 			t.Errorf("differences %v", all)
+		}
+	}
+}
+
+// TestFalseSize: messages that Dovecot would not show to their owner, as their names
+// state another size than they have, are found out and named. A false size with CRLF
+// is none of them, as Dovecot mends it, nor is what is no size.
+func TestFalseSize(t *testing.T) {
+	for _, full := range []bool{true, false} {
+		w := newWorld(t)
+		b := w.box("alice@example.org", Store{})
+		b.file("cur/1.M1P1.old,S=13,W=15:2,S", "Subject: 1\n\nx")
+		b.file("cur/2.M1P1.old,S=-5,W=-5:2,S", "Subject: 2\n\nx")
+		b.file("cur/3.M1P1.old,S=13,W=99:2,S", "Subject: 3\n\nx")
+		w.opts.Verify = Verify{Full: full}
+		w.mustPass(true)
+		b.file("cur/4.M1P1.old,S=14,W=16:2,S", "Subject: 4\n\nx")
+		b.file("new/5.M1P1.old,S=99999999999,W=-5", "Subject: 5\n\nx")
+		all := w.pass(true).Mailboxes[0].Differences
+		if got := kinds(all); !slices.Equal(got, []string{"false-size"}) || all[0].Count != 2 ||
+			!strings.Contains(all[0].Detail, `"cur/4.M1P1.old,S=14,W=16:2,S", "new/5.M1P1.old,S=99999999999,W=-5"`) {
+			t.Errorf("full %v: differences %v", full, all)
 		}
 	}
 }

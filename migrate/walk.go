@@ -37,7 +37,7 @@ func (d *dir) walkBelow(below string, depth int, into func(string) bool, all *[]
 		}
 		e := maildir.Entry{
 			Path: path.Join(below, name), Type: typeOf(st.Mode), Size: st.Size,
-			Sec: st.Mtim.Sec, Nsec: int32(st.Mtim.Nsec),
+			Sec: st.Mtim.Sec, Nsec: int32(st.Mtim.Nsec), Mode: st.Mode &^ unix.S_IFMT,
 		}
 		*all = append(*all, e)
 		if e.Type != 'd' || depth >= maxDepth || !into(e.Path) {

@@ -166,12 +166,17 @@ func (b box) folder(dir string) {
 // received is the date of the first message.
 var received = time.Date(2019, 5, 1, 12, 0, 0, 0, time.UTC)
 
-// message puts a message at a path below the Maildir. The content, and so the
-// size, is by the number.
+// message puts a message at a path below the Maildir. The content is by the number,
+// and so is the size where the name states none.
 func (b box) message(p string, n int) {
 	b.t.Helper()
 	p = filepath.Join(b.dir, p)
-	b.write(p, fmt.Sprintf("Subject: %d\n\n%s\n", n, strings.Repeat("x", n)))
+	size, stated := maildir.Message{Name: filepath.Base(p)}.StatedSize()
+	head := fmt.Sprintf("Subject: %d\n\n", n)
+	if !stated {
+		size = int64(len(head) + n + 1)
+	}
+	b.write(p, head+strings.Repeat("x", int(size)-len(head)-1)+"\n")
 	b.date(p, received.Add(time.Duration(n)*time.Hour))
 }
 

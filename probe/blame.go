@@ -8,9 +8,10 @@ import (
 	"strings"
 )
 
-// downed is a container that is not as it must be.
+// downed is a container that is not as it must be, or a disk without room.
 type downed struct {
 	listens []string // keys of Target.Ports
+	disk    bool
 	*Failure
 }
 
@@ -73,7 +74,9 @@ func accuse(guilty []downed) string {
 		who = append(who, fmt.Sprintf("%s (%s)", d.Step, what))
 	}
 	advice := guilty[0].Advice
-	if len(guilty) > 1 {
+	if i := slices.IndexFunc(guilty, func(d downed) bool { return d.disk }); i >= 0 {
+		advice = guilty[i].Advice // nothing starts without room
+	} else if len(guilty) > 1 {
 		advice = "`mailstack up` starts them"
 	}
 	return "probably because of " + strings.Join(who, " and ") + ": " + advice

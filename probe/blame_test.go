@@ -44,3 +44,21 @@ func TestBlame(t *testing.T) {
 		}
 	}
 }
+
+// TestBlameOfDisk: a disk without room explains what is away, one with little does not.
+func TestBlameOfDisk(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.backendDown = true
+	target := w.start("imap")
+	for free, want := range map[int64]string{
+		1e6: "probably because of the disk of vmail (1.0 of 5000.0 MB free): make room there", 1e8: "see `mailstack status`",
+	} {
+		target.Disks = known([]DiskState{{Volumes: []string{"vmail"}, FreeBytes: free, TotalBytes: 5e9}}, nil)
+		for _, c := range run(t, target, Options{Only: []string{"imap", "disk"}, Timeout: 10 * time.Second}).Checks {
+			if c.Name == "imap" && !strings.Contains(c.Hint, want) {
+				t.Errorf("with %d bytes free: hint %q, want %q", free, c.Hint, want)
+			}
+		}
+	}
+}

@@ -31,7 +31,7 @@ func makeTable() []entry {
 	refusal("imap", "a wrong password, and a login before TLS, are refused by IMAP", refuseIMAP, "imap", "imaps")
 	refusal("pop3", "a wrong password, and a login before TLS, are refused by POP3", refusePOP3, "pop3", "pop3s")
 	refusal("managesieve", "a wrong password, and a login before TLS, are refused by ManageSieve", refuseSieve, "managesieve")
-	refusal("submission", "wrong password, login before TLS, relaying, and foreign and null senders are refused by submission", refuseSubmission, "submission", "submissions")
+	refusal("submission", "wrong password, login before TLS, relaying, and foreign and null senders, foreign authors too, are refused by submission", refuseSubmission, "submission", "submissions")
 	refusal("smtp", "logins, relaying, VRFY, claims of a local address and smuggled mail are refused on port 25", refuseSMTP, "smtp")
 
 	mailboxes := needs("imap", "imaps", "pop3", "pop3s")
@@ -56,7 +56,7 @@ func makeTable() []entry {
 			needs(s.key),
 		})
 	}
-	return append(all, facts...)
+	return append(append(all, facts...), recordChecks()...)
 }
 
 // facts are the checks of what is not a mail protocol.

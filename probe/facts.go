@@ -16,6 +16,15 @@ type QueueState struct {
 	Deferred int           // of these, tried in vain at least once
 	Held     int           // of these, on hold: nobody tries to deliver them
 	Oldest   time.Duration // how long the oldest has waited; 0 when there is none
+
+	Smarthosts []SmarthostState // those that mail waits for
+}
+
+// SmarthostState is a smarthost that has not taken mail.
+type SmarthostState struct {
+	Host     string
+	Messages int    // that wait for it
+	Reason   string // of one of them
 }
 
 // QueuedMessage is where a message waits, and for what.
@@ -35,7 +44,7 @@ type DiskState struct {
 // MailboxState is what is in the mail store, compared with the accounts.
 type MailboxState struct {
 	Unclaimed []string // addresses of mailboxes without an account
-	Accounts  int      // of people
+	Inhabited bool     // people have accounts
 }
 
 // ContainerState is a container as the engine sees it.
@@ -121,6 +130,13 @@ func checkQueue(ctx context.Context, t *Target, tr *Trace) error {
 			Advice: heldAdvice,
 		})
 		tr.measure(Value{Name: "oldest", Unit: "s", Amount: q.Oldest.Seconds()})
+		for _, s := range q.Smarthosts {
+			tr.measure(Value{
+				Name: "smarthost", Label: s.Host, Amount: float64(s.Messages), Warning: AtMost(0),
+				Text:   printable(fmt.Sprintf("%d messages wait for the smarthost %s: %s", s.Messages, s.Host, s.Reason)),
+				Advice: "look at [relay] in the configuration, and whether the smarthost works; nothing is lost for five days",
+			})
+		}
 		return nil
 	})
 }
@@ -130,6 +146,9 @@ func checkQueue(ctx context.Context, t *Target, tr *Trace) error {
 const (
 	diskWarning  = 10
 	diskCritical = 5
+	// diskFull, in bytes, explains what else does not work. Dovecot takes no more mail
+	// from here on (room.lua).
+	diskFull = 64 << 20
 )
 
 func checkDisk(ctx context.Context, t *Target, tr *Trace) error {
@@ -146,12 +165,18 @@ func checkDisk(ctx context.Context, t *Target, tr *Trace) error {
 				Name: "free", Label: names, Unit: "%", Amount: free,
 				Warning: AtLeast(diskWarning), Critical: AtLeast(diskCritical),
 				Text:   fmt.Sprintf("%s free for %s", ofTotal(d.FreeBytes, d.TotalBytes), names),
-				Advice: "make room there: mail is deferred when it is full, and the database stands still",
+				Advice: diskAdvice,
 			})
+			if d.FreeBytes < diskFull {
+				tr.blamed(downed{nil, true, &Failure{Kind: KindContainer, Step: "the disk of " + names, Detail: ofTotal(d.FreeBytes, d.TotalBytes) + " free", Advice: diskAdvice}})
+			}
 		}
 		return errors.Join(errs...)
 	})
 }
+
+// diskAdvice is for a disk with little room.
+const diskAdvice = "make room there: mail is deferred when it is full, and the database stands still"
 
 // ofTotal is "9.0 of 100.0 GB", or in MB where GB would hide the difference.
 func ofTotal(part, total int64) string {
@@ -172,7 +197,7 @@ func checkMailboxes(ctx context.Context, t *Target, tr *Trace) error {
 			names, more = names[:maxNamed], fmt.Sprintf(" and %d more", len(names)-maxNamed)
 		}
 		limit := Range{}
-		if m.Accounts == 0 {
+		if !m.Inhabited {
 			limit = AtMost(0)
 		}
 		tr.measure(Value{
@@ -198,7 +223,7 @@ func checkContainers(ctx context.Context, t *Target, tr *Trace) error {
 		for _, c := range all {
 			if f := judgeContainer(c); f != nil {
 				errs = append(errs, f)
-				tr.blamed(downed{c.Listens, f})
+				tr.blamed(downed{c.Listens, false, f})
 			} else if c.Restarts > 0 {
 				tr.note(fmt.Sprintf("%s ended by itself and was restarted, %d times so far, the last %s ago", c.Service, c.Restarts, c.Up.Round(time.Second)))
 			}

@@ -35,8 +35,13 @@ func TestFacts(t *testing.T) {
 		word   string
 	}{
 		{"empty queue", Target{Queue: known(QueueState{}, nil)}, "queue", 0, ""},
-		{"long queue", Target{Queue: known(QueueState{101, 7, 0, time.Hour}, nil)}, "queue", KindWarningLimit, "101 messages wait, 7 of them deferred, the oldest for 1h0m0s"},
+		{"long queue", Target{Queue: known(QueueState{Messages: 101, Deferred: 7, Oldest: time.Hour}, nil)}, "queue", KindWarningLimit, "101 messages wait, 7 of them deferred, the oldest for 1h0m0s"},
 		{"on hold", Target{Queue: known(QueueState{Messages: 2, Held: 2}, nil)}, "queue", KindWarningLimit, "2 messages are on hold"},
+		{
+			"smarthost away",
+			Target{Queue: known(QueueState{Messages: 2, Smarthosts: []SmarthostState{{"smtp.example.net", 2, "wrong password"}}}, nil)},
+			"queue", KindWarningLimit, `smtp.example.net: past the warning limit: 2 messages wait for the smarthost smtp.example.net: wrong password (2, limit 0)`,
+		},
 		{"endless queue", Target{Queue: known(QueueState{Messages: 1001}, nil)}, "queue", KindCriticalLimit, "limit 1000"},
 		{"unreadable queue", Target{Queue: known(QueueState{}, errors.New("no postfix"))}, "queue", KindNotRun, "no postfix"},
 		{"room", Target{Disks: disks(11 * gb)}, "disk", 0, ""},
@@ -44,8 +49,8 @@ func TestFacts(t *testing.T) {
 		{"no room on a small disk", Target{Disks: known([]DiskState{{Volumes: []string{"queue"}, FreeBytes: 1e5, TotalBytes: 5e6}}, nil)}, "disk", KindCriticalLimit, "0.1 of 5.0 MB free for queue"},
 		{"a lost disk", Target{Disks: known([]DiskState{{Volumes: []string{"queue"}, FreeBytes: 5e6, TotalBytes: 5e6}, {Volumes: []string{"vmail"}, Err: errors.New("stat: gone")}}, nil)}, "disk", KindNotRun, "vmail: not run: stat: gone"},
 		{"no room", Target{Disks: disks(1)}, "disk", KindCriticalLimit, "limit 5:"},
-		{"mailboxes", Target{Mailboxes: known(MailboxState{Accounts: 3}, nil)}, "mailboxes", 0, ""},
-		{"mailboxes of nobody", Target{Mailboxes: known(MailboxState{Unclaimed: []string{"a@x", "b@x", "c@x", "d@x"}, Accounts: 1}, nil)}, "mailboxes", KindWarningLimit, "mailboxes without an account: a@x, b@x, c@x and 1 more; mail for them is refused (4, limit 0)"},
+		{"mailboxes", Target{Mailboxes: known(MailboxState{Inhabited: true}, nil)}, "mailboxes", 0, ""},
+		{"mailboxes of nobody", Target{Mailboxes: known(MailboxState{Unclaimed: []string{"a@x", "b@x", "c@x", "d@x"}, Inhabited: true}, nil)}, "mailboxes", KindWarningLimit, "mailboxes without an account: a@x, b@x, c@x and 1 more; mail for them is refused (4, limit 0)"},
 		{"no accounts", Target{Mailboxes: known(MailboxState{Unclaimed: []string{"a@x"}}, nil)}, "mailboxes", KindCriticalLimit, "a@x; mail for them is refused"},
 		{"steady", Target{Containers: container(ContainerState{State: "running", Health: "healthy", Restarts: 3, Up: 2 * time.Hour})}, "containers", 0, ""},
 		{"stopped", Target{Containers: container(ContainerState{State: "exited"})}, "containers", KindContainer, "dovecot: container not as it must be: exited"},

@@ -46,6 +46,8 @@ const (
 	KindRestarted                     // a container ended by itself not long ago
 	KindRights                        // somebody may do more or less in the database than they should
 	KindClock                         // the clock is wrong
+	KindRecord                        // a DNS record is missing, or says something else
+	KindUnanswered                    // no name server says what a DNS record is
 	KindCriticalLimit                 // a measured value is past its critical limit
 	KindWarningLimit                  // a measured value is past its warning limit
 	KindSlow                          // all is well, but it took long
@@ -85,6 +87,8 @@ var kinds = map[Kind]struct {
 	KindRestarted:     {Warning, "restarted by the engine", ""},
 	KindRights:        {Critical, "wrong rights", "`mailstack up` sets those of the services right; users and rights that are nobody's here are for you to remove"},
 	KindClock:         {Critical, "wrong clock", ""},
+	KindRecord:        {Critical, "DNS record not as it must be", ""},
+	KindUnanswered:    {Warning, "no answer from the DNS", "is outgoing port 53 open, by UDP and TCP? `mailstack dns check` shows who was asked"},
 	KindCriticalLimit: {Critical, "past the critical limit", "read `mailstack logs`"},
 	KindWarningLimit:  {Warning, "past the warning limit", "read `mailstack logs`"},
 	KindSlow:          {Warning, "slow", "the host is overloaded, or a name lookup or a lock is waited for: read `mailstack logs`"},

@@ -62,6 +62,7 @@ type world struct {
 	full           bool          // there is no room for mail
 	anySender      bool          // users send as anybody
 	nullSender     bool          // users send as nobody
+	anyAuthor      bool          // users write in the name of others
 	hostedSender   bool          // port 25 takes mail from local addresses
 	worldRecipient bool          // the probe's account may mail the world
 	verifies       bool          // VRFY tells which addresses there are

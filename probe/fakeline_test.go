@@ -303,6 +303,9 @@ func (s *smtpFake) Data(r io.Reader) error {
 	if bytes.Count(message, []byte("Received: ")) > 100 {
 		return &smtp.SMTPError{Code: 554, EnhancedCode: smtp.EnhancedCode{5, 4, 0}, Message: "Error: too many hops"}
 	}
+	if s.submission && !s.w.anyAuthor && !bytes.Contains(message, []byte("From: <"+testUser+">\r\n")) {
+		return errDenied
+	}
 	s.w.mu.Lock()
 	s.w.taken = string(message)
 	s.w.mu.Unlock()

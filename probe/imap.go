@@ -11,6 +11,8 @@ import (
 
 	"github.com/emersion/go-imap/v2"
 	"github.com/emersion/go-imap/v2/imapclient"
+
+	"mailstack/imapguard"
 )
 
 // IMAP, RFC 9051 and RFC 3501. The library does the dialogue; banner and
@@ -75,7 +77,7 @@ func openIMAP(w *wire, _ bool) (session, error) {
 	// library waits for one all the same. This one carries no capabilities, so
 	// that those from before TLS are never believed.
 	conn := &replayConn{Conn: w.conn, ahead: bytes.NewReader([]byte("* OK begin\r\n")), rest: w.r}
-	s := &imapSession{imapclient.New(conn, nil), conn}
+	s := &imapSession{imapclient.New(conn, &imapclient.Options{DebugWriter: &imapguard.Guard{Close: conn.Close}}), conn}
 	if s.Caps() == nil {
 		// The reason is in the connection; any command brings it out.
 		if err := s.Noop().Wait(); err != nil {

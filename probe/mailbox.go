@@ -57,10 +57,28 @@ func (m *imapMailbox) search(ctx context.Context, value string) ([]imap.UID, err
 		if err != nil {
 			return m.s.failure(err)
 		}
-		uids = data.AllUIDs()
-		return nil
+		uids, err = numbers(data)
+		return err
 	})
 	return uids, err
+}
+
+// maxFound bounds how many messages a search may find. The library makes a number
+// of each that a range stands for, and "1:4294967295" is written quickly.
+const maxFound = 100_000
+
+func numbers(data *imap.SearchData) ([]imap.UID, error) {
+	ranges, _ := data.All.(imap.UIDSet)
+	count := uint64(0)
+	for _, r := range ranges {
+		if r.Start == 0 || r.Stop == 0 { // "*" to the library, which panics
+			return nil, failf(KindGarbage, "a search that finds message 0")
+		}
+		if count += uint64(r.Stop-r.Start) + 1; count > maxFound {
+			return nil, failf(KindGarbage, "a search that finds more than %d messages", maxFound)
+		}
+	}
+	return data.AllUIDs(), nil
 }
 
 // maxSweep bounds how many messages one run removes; the next takes the rest.

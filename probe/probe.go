@@ -3,8 +3,8 @@
 // and finds it again, and reports each as one check with its time.
 //
 // The package speaks the mail protocols and nothing else. What it has to know
-// about containers, databases and files is handed to it in a Target, as values
-// and as functions to call. It reads no configuration and resolves no name: it
+// about containers, databases, files and the DNS is handed to it in a Target, as
+// values and as functions to call. It reads no configuration and resolves no name: it
 // dials the addresses it is given and verifies the certificate against the
 // name that it is given.
 //
@@ -17,6 +17,8 @@ import (
 	"crypto/x509"
 	"net/netip"
 	"time"
+
+	"mailstack/dns"
 )
 
 // Target is one mail server and what is known about it.
@@ -86,6 +88,8 @@ type Target struct {
 	Mailboxes  func(ctx context.Context) (MailboxState, error)
 	Containers func(ctx context.Context) ([]ContainerState, error)
 	Clock      func(ctx context.Context) (ClockState, error)
+	// Records compares the DNS with what is needed.
+	Records func(ctx context.Context) (dns.Report, error)
 	// Own are this host's outward addresses, at most one of each family.
 	Own []netip.Addr
 	// Logged finds, in what the SMTP server has logged since a moment, the

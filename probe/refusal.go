@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"time"
 )
 
 // wrongPassword is no account's password. It is the same in every run: servers
@@ -188,6 +189,7 @@ var (
 		unverified(smtpAttempt("relay", submissionTLS, withTLS, noRelay)),
 		signedIn("sender", noForeignSender),
 		signedIn("null sender", noNullSender),
+		when(isOurs, signedIn("author", noForeignAuthor)),
 		when(isConfined, signedIn("recipient", noOutsideRecipient)),
 	)
 )
@@ -287,6 +289,30 @@ func noForeignSender(t *Target, s *smtpSession) error {
 		if r.taken() {
 			return failf(KindInsecure, "%s may send as <%s>: %s", t.User, from, r)
 		}
+	}
+	return nil
+}
+
+// noForeignAuthor: nor in the header, which is what people see. A message that is
+// taken all the same comes to the account itself, and a later run removes it.
+func noForeignAuthor(t *Target, s *smtpSession) error {
+	_, domain, _ := strings.Cut(t.address(), "@")
+	author, now := "postmaster@"+domain, time.Now()
+	if err := s.begin(t.address(), t.recipient()); err != nil {
+		return err
+	}
+	message := newMarker(now).message(t, author, t.recipient(), "refusal.submission", now)
+	if _, err := s.w.conn.Write(append(message, ".\r\n"...)); err != nil {
+		return err
+	}
+	r, err := s.reply()
+	switch {
+	case err != nil:
+		return err
+	case r.taken():
+		return failf(KindInsecure, "%s may write in the name of <%s>: %s", t.User, author, r)
+	case r.code/100 == 4:
+		return smtpFailure(r)
 	}
 	return nil
 }

@@ -35,6 +35,7 @@ func TestWhatMustBeRefused(t *testing.T) {
 		{"submission open relay", "refusal.submission", func(w *world) { w.openRelay = true }, KindInsecure, "relay", "example.com"},
 		{"submission relay for bounces", "refusal.submission", func(w *world) { w.trusts = "<>" }, KindInsecure, "relay", "taken from <>"},
 		{"submission any sender", "refusal.submission", func(w *world) { w.anySender = true }, KindInsecure, "sender", "postmaster@mail.test"},
+		{"submission any author", "refusal.submission", func(w *world) { w.anyAuthor = true }, KindInsecure, "author", "in the name of <postmaster@mail.test>"},
 		{"submission null sender", "refusal.submission", func(w *world) { w.nullSender = true }, KindInsecure, "null sender", "null sender"},
 		{"submission any recipient", "refusal.submission", func(w *world) { w.worldRecipient = true }, KindInsecure, "recipient", "example.com"},
 		{"smtp login", "refusal.smtp", func(w *world) { w.authOn25 = true }, KindInsecure, "login", "AUTH PLAIN"},
@@ -101,7 +102,7 @@ func TestRefusalsUnderABadCertificate(t *testing.T) {
 	}
 	for name, want := range map[string]string{
 		"refusal.imap": "", "refusal.pop3": "", "refusal.managesieve": "",
-		"refusal.submission": "relay: taken, must be refused; tls: TLS trouble; tls: TLS trouble; tls: TLS trouble; ",
+		"refusal.submission": "relay: taken, must be refused; tls: TLS trouble; tls: TLS trouble; tls: TLS trouble; tls: TLS trouble; ",
 		"refusal.smtp":       "relay: taken, must be refused; tls: TLS trouble; tls: TLS trouble; tls: TLS trouble; ",
 	} {
 		if seen[name] != want {

@@ -48,21 +48,29 @@ func hungUp(err error) bool {
 	return err != nil && kindOf(err) == KindClosed && !errors.Is(err, net.ErrClosed)
 }
 
-// noSmuggling: what follows a false end is never taken for a command. The
-// message is broken off after them, so that a server that is right has nothing
-// to answer, and nothing to deliver.
-func noSmuggling(t *Target, s *smtpSession) error {
+// begin begins a message whose end is what matters.
+func (s *smtpSession) begin(from, to string) error {
 	for _, c := range []struct {
 		code    int
 		command string
-	}{{250, "MAIL FROM:<>"}, {250, "RCPT TO:<" + t.recipient() + ">"}, {354, "DATA"}} {
+	}{{250, "MAIL FROM:<" + from + ">"}, {250, "RCPT TO:<" + to + ">"}, {354, "DATA"}} {
 		if _, err := s.command(c.code, "%s", c.command); err != nil {
 			if isKind(err, KindBackend) || isKind(err, KindNoRoom) || isKind(err, KindAnswer) {
-				// Why it takes no mail at all is what delivery.inbound is about.
+				// Why it takes no mail at all is what the checks of deliveries are about.
 				return failf(KindNotRun, "no message is taken now: %s", detailIn(err))
 			}
 			return err
 		}
+	}
+	return nil
+}
+
+// noSmuggling: what follows a false end is never taken for a command. The
+// message is broken off after them, so that a server that is right has nothing
+// to answer, and nothing to deliver.
+func noSmuggling(t *Target, s *smtpSession) error {
+	if err := s.begin("", t.recipient()); err != nil {
+		return err
 	}
 	_, err := s.w.conn.Write(smuggle(t, time.Now()))
 	if err == nil {

@@ -6,6 +6,9 @@ type (
 	WriteID struct{}
 	// CompleteID says on disk that the stack is initialised.
 	CompleteID struct{}
+	// JoinService says on disk that a service which can be left out has its
+	// volumes.
+	JoinService struct{ Service string }
 	// WriteSecret keeps a new secret.
 	WriteSecret struct{ Name string }
 	// FetchBase pulls the base image, or makes it from Debian packages.
@@ -21,7 +24,7 @@ type (
 		MarkOnly bool
 	}
 	// CreateNetwork makes a service's bridge.
-	CreateNetwork struct{ Name string }
+	CreateNetwork struct{ Spec NetworkSpec }
 	// RemoveNetwork removes a bridge that nothing uses.
 	RemoveNetwork struct{ Name string }
 	// RunTask does another package's work.
@@ -44,6 +47,7 @@ type (
 
 func (WriteID) Verb() string          { return "begin" }
 func (CompleteID) Verb() string       { return "complete" }
+func (JoinService) Verb() string      { return "complete" }
 func (WriteSecret) Verb() string      { return "make" }
 func (FetchBase) Verb() string        { return "fetch" }
 func (BuildImage) Verb() string       { return "build" }

@@ -16,6 +16,9 @@ type Executor struct {
 	Reporter Reporter
 	// ReadyTimeout bounds each wait for a service.
 	ReadyTimeout time.Duration
+	// BuildLocks is a directory of locks for what all stacks of the host build;
+	// empty: none.
+	BuildLocks string
 	// Now is the clock.
 	Now func() time.Time
 	// Step, where set, is called before every operation; its error stops the

@@ -94,6 +94,11 @@ func makeDir(path string, owner Owner) error {
 	case !os.IsExist(err):
 		return err
 	}
+	return own(path, owner)
+}
+
+// own gives a directory this owner and mode.
+func own(path string, owner Owner) error {
 	fd, err := unix.Open(path, unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return &os.PathError{Op: "open", Path: path, Err: err}

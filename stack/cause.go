@@ -12,13 +12,14 @@ import (
 // whyReplace compares a container with its specification.
 func (p *planner) whyReplace(w ContainerWanted, is Container) string {
 	if is.Labels[LabelSpec] == w.Spec.Labels[LabelSpec] {
+		_, bridge := p.o.network(w.Spec.Network)
 		img, there := p.o.Images[w.Spec.Image]
 		switch {
 		case !there:
 			return "its image is gone and is built again"
 		case is.ImageID != img.ID:
 			return "its image was rebuilt"
-		case w.Spec.Network != "none" && !p.o.network(w.Spec.Network):
+		case w.Spec.Network != "none" && !bridge:
 			return "its network is gone"
 		case !attached(is, w.Spec.Network):
 			return "it was taken off its network"
@@ -37,6 +38,11 @@ func (p *planner) whyReplace(w ContainerWanted, is Container) string {
 		changed = append(changed, part)
 		if readable(part) && was[part] != "" {
 			details = append(details, difference(was[part], is))
+		}
+	}
+	for part := range was {
+		if _, wanted := w.Parts[part]; !wanted {
+			changed = append(changed, part)
 		}
 	}
 	slices.Sort(changed)
@@ -78,7 +84,7 @@ func (c Container) Condition() string {
 // readable says whether a part is kept as people read it, not as a hash, so
 // that a cause can name the old value and the new one.
 func readable(part string) bool {
-	return slices.Contains([]string{"ports", "host name", "limits"}, part)
+	return slices.Contains([]string{"ports", "host name", "limits", "name servers"}, part)
 }
 
 // difference says what changed between two readable parts, which are lists.

@@ -106,13 +106,20 @@ func (p *planner) checkVolume(v VolumeWanted) error {
 			What: fmt.Sprintf("%s holds files but no mark of this stack (%s)", at, strings.Join(append(state.Strange, contentNames(state, v)...), ", ")),
 			Fix:  "move them away, or set [data] to another path",
 		}
-	case p.d.Initialised && !asked:
+	case p.initialised(v.Service) && !asked:
 		return &ObstacleError{
 			What: at + " is empty, but this stack has been up before (is its disk mounted?)",
 			Fix:  "mount it; if its content is really gone, mailstack up --init-volume " + v.Name + " starts it empty",
 		}
 	}
 	return nil
+}
+
+// initialised says whether a service's volumes have been made, once and for all:
+// by the stack's first up, or by the first with a service that can be left out.
+func (p *planner) initialised(service string) bool {
+	s, _ := p.d.Graph.Service(service)
+	return p.d.Initialised && (s.Option == "" || p.o.Joined[service])
 }
 
 func contentNames(state VolumeState, v VolumeWanted) []string {

@@ -25,14 +25,26 @@ type Settings struct {
 	Listen []netip.Addr
 	Ports  map[string]uint16 // host port by listener key; 0 or absent: off
 
+	Resolvers []netip.Addr // see ContainerSpec
+
 	MessageBytes int64
-	Memory       map[string]int64 // bytes by service; absent: the service's own
-	Relay        *images.Relay    `json:"-"` // its password would be there
-	// RelayGeneration stands for the relay's password in hashes.
-	RelayGeneration int64
+
+	WrongPasswords  int              // see images.Values
+	SharedAddresses []string         // see images.Values
+	Memory          map[string]int64 // bytes by service; absent: the service's own
+	Filter          images.Filter
+	Sending         images.Sending
+	IP              string  // see images.Values
+	Relays          []Relay `json:"-"` // their passwords would be there
 
 	Base   string // base image
 	Mirror string // Debian mirror for the bootstrap; empty: the host's
+}
+
+// Relay is a smarthost.
+type Relay struct {
+	images.Relay
+	Generation int64 // stands for its password in hashes
 }
 
 // Identity is what makes a stack itself: its id and its secrets. Both are read
@@ -55,7 +67,7 @@ type Desired struct {
 	Images     []ImageWanted
 	Volumes    []VolumeWanted
 	Files      Files // by service
-	Networks   []string
+	Networks   []NetworkSpec
 	Containers []ContainerWanted // in the order of the start
 	Tasks      []Task
 }
@@ -110,7 +122,10 @@ func NewDesired(g *Graph, set Settings, id Identity, tasks []Task) (*Desired, er
 		}
 		d.Images = append(d.Images, ImageWanted{Service: s.Name, Ref: ImageRef(s.Name, digest), Context: tar})
 		if s.Bridge {
-			d.Networks = append(d.Networks, ContainerName(set.Name, s.Name))
+			d.Networks = append(d.Networks, NetworkSpec{
+				Name: ContainerName(set.Name, s.Name), Outbound: s.Outbound,
+				Labels: map[string]string{LabelStack: set.Name, LabelID: id.ID},
+			})
 		}
 		if d.Files[s.Name], err = d.render(s, id.reveal(s.Secrets)); err != nil {
 			return nil, err
@@ -177,9 +192,19 @@ func (d *Desired) render(s Service, secrets map[string]string) ([]images.File, e
 	for key, port := range d.Ports {
 		listen[key] = port != 0
 	}
+	sockets := map[string]bool{}
+	for _, u := range s.Uses {
+		sockets[u.Socket] = true
+	}
+	var relays []images.Relay
+	for _, r := range d.Relays {
+		relays = append(relays, r.Relay)
+	}
 	files, err := images.Render(s.Name, images.Values{
 		Stack: d.Name, Hostname: d.Hostname, MessageBytes: d.MessageBytes,
-		Secret: secrets, Relay: d.Relay, Listen: listen,
+		Secret: secrets, Relays: relays, Listen: listen, Sockets: sockets,
+		MemoryBytes: d.memory(s), Filter: d.Filter, Sending: d.Sending, IP: d.IP,
+		WrongPasswords: d.WrongPasswords, SharedAddresses: d.SharedAddresses,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("render configuration of %s: %w", s.Name, err)
@@ -191,10 +216,9 @@ func (d *Desired) render(s Service, secrets map[string]string) ([]images.File, e
 // renderPublic renders with generation numbers in place of secrets.
 func (d *Desired) renderPublic(s Service) ([]images.File, error) {
 	public := *d
-	if d.Relay != nil {
-		relay := *d.Relay
-		relay.Password = "generation-" + strconv.FormatInt(d.RelayGeneration, 10)
-		public.Relay = &relay
+	public.Relays = slices.Clone(d.Relays)
+	for i, r := range d.Relays {
+		public.Relays[i].Password = "generation-" + strconv.FormatInt(r.Generation, 10)
 	}
 	return public.render(s, d.generations(s.Secrets))
 }
@@ -206,7 +230,7 @@ func (d *Desired) container(s Service) (ContainerWanted, error) {
 		Mounts: d.Graph.Mounts(s, d.Layout), Tmpfs: d.tmpfs(s), Ports: d.ports(s),
 		Capabilities: s.Capabilities, PidsLimit: s.PidsLimit,
 		MemoryBytes: d.memory(s),
-		Restart:     true, StopGrace: s.StopGrace,
+		Restart:     restartPolicy, StopGrace: s.StopGrace,
 		Health: &Health{
 			Command: []string{HealthCmd}, Interval: 30 * time.Second, Timeout: 10 * time.Second,
 			StartPeriod: 30 * time.Second, Retries: 3,
@@ -216,6 +240,7 @@ func (d *Desired) container(s Service) (ContainerWanted, error) {
 	if s.Bridge {
 		spec.Network = spec.Name
 		spec.Hostname = d.Hostname
+		spec.Resolvers = d.Resolvers
 	}
 	public, err := d.renderPublic(s)
 	if err != nil {
@@ -233,6 +258,11 @@ func (d *Desired) container(s Service) (ContainerWanted, error) {
 		"host name":         spec.Hostname,
 		"network":           hash(spec.Network),
 		"health check":      hash(spec.Health),
+		"restart policy":    spec.Restart,
+	}
+	// Absent where nobody chose: what runs needs no other container for it.
+	if len(spec.Resolvers) > 0 {
+		w.Parts["name servers"] = resolversText(spec.Resolvers)
 	}
 	parts, err := json.Marshal(w.Parts)
 	if err != nil {
@@ -245,6 +275,20 @@ func (d *Desired) container(s Service) (ContainerWanted, error) {
 	w.Spec = spec
 	return w, nil
 }
+
+func resolversText(resolvers []netip.Addr) string {
+	var all []string
+	for _, r := range resolvers {
+		all = append(all, r.String())
+	}
+	return strings.Join(all, ", ")
+}
+
+// restartPolicy is not unless-stopped: an engine that was killed stops, when it
+// is back, all containers that have gone on without it, takes that for a stop by
+// hand, and starts none of them again (seen with 20.10). So a docker stop lasts
+// until the engine starts next.
+const restartPolicy = "always"
 
 func limitsText(spec ContainerSpec) string {
 	return fmt.Sprintf("memory %d MiB, processes %d, stop %s, logs %d MiB x %d",

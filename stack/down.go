@@ -79,7 +79,7 @@ func Purge(l Layout, volumes []VolumeWanted, id string) error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	for _, name := range []string{"run", "secrets", "ca", "stack-id.pending", "stack-id", "migrate-mysql", "migrate.lock", "lock"} {
+	for _, name := range []string{"run", "secrets", "ca", "dkim", "stack-id.pending", "stack-id", "migrate-mysql", "migrate.lock", "lock"} {
 		if err := os.RemoveAll(filepath.Join(l.Dir, name)); err != nil {
 			return fmt.Errorf("purge data directory: %w", err)
 		}

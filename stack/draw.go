@@ -43,8 +43,11 @@ func (g *Graph) DOT() string {
 }
 
 func portList(s Service) string {
-	if len(s.Listeners) == 0 {
+	switch {
+	case !s.Bridge:
 		return "no network"
+	case len(s.Listeners) == 0:
+		return "no port"
 	}
 	var ports []string
 	for _, l := range s.Listeners {

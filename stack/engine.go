@@ -52,7 +52,7 @@ type Engine interface {
 
 	Networks(ctx context.Context, stackName string) ([]Network, error)
 	Network(ctx context.Context, name string) (Network, error)
-	CreateNetwork(ctx context.Context, name string, labels map[string]string) error
+	CreateNetwork(ctx context.Context, spec NetworkSpec) error
 	RemoveNetwork(ctx context.Context, name string) error
 
 	Close() error
@@ -106,17 +106,18 @@ type ContainerSpec struct {
 	Image        string // name:tag
 	Labels       map[string]string
 	Hostname     string
-	User         string   // "uid:gid"; empty: root
-	Entrypoint   []string // empty: the image's
-	Command      []string // empty: the image's
-	Network      string   // name of a network, or "none"
+	User         string       // "uid:gid"; empty: root
+	Entrypoint   []string     // empty: the image's
+	Command      []string     // empty: the image's
+	Network      string       // name of a network, or "none"
+	Resolvers    []netip.Addr // name servers; empty: the engine's choice
 	Ports        []Port
 	Mounts       []Mount
 	Tmpfs        []Tmpfs
 	Capabilities []string // added back after dropping all: "CHOWN"
 	PidsLimit    int64
 	MemoryBytes  int64
-	Restart      bool // unless-stopped; else never
+	Restart      string // the engine's policy; empty: never
 	StopGrace    time.Duration
 	Health       *Health
 	LogBytes     int64 // size of one log file before it is rotated
@@ -178,12 +179,22 @@ type NetworkEnd struct {
 	Gateway netip.Addr
 }
 
+// NetworkSpec is a bridge as it should be.
+type NetworkSpec struct {
+	Name string
+	// Outbound: what its containers send to other hosts gets an address of the
+	// host's, so that answers find back. Without it they can only answer.
+	Outbound bool
+	Labels   map[string]string
+}
+
 // Network is a network as it is.
 type Network struct {
-	ID     string
-	Name   string
-	Driver string
-	Labels map[string]string
+	ID       string
+	Name     string
+	Driver   string
+	Outbound bool // see NetworkSpec
+	Labels   map[string]string
 }
 
 // ExecSpec is a command to run in a container.

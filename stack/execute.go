@@ -22,18 +22,20 @@ func (x *Executor) do(ctx context.Context, a Action, log func(string)) error {
 		return x.writeID()
 	case CompleteID:
 		return x.completeID()
+	case JoinService:
+		return WriteFile(x.Desired.Layout.joinedFile(a.Service), nil, Owner{Mode: 0o600})
 	case WriteSecret:
 		return writeSecret(x.Desired.Layout, a.Name, x.Desired.Secrets[a.Name])
 	case FetchBase:
 		return x.fetchBase(ctx, log)
 	case BuildImage:
-		return buildImage(ctx, x.Engine, a.Image, a.Image.Ref, x.Desired.Base, false, log)
+		return x.buildImage(ctx, a.Image, log)
 	case WriteFiles:
 		return x.writeFiles(a.Service)
 	case InitVolume:
 		return x.initVolume(ctx, a, log)
 	case CreateNetwork:
-		return x.createNetwork(ctx, a.Name)
+		return x.createNetwork(ctx, a.Spec)
 	case RemoveNetwork:
 		return x.Engine.RemoveNetwork(ctx, a.Name)
 	case RunTask:
@@ -55,11 +57,11 @@ func (x *Executor) serve(ctx context.Context, a Action) error {
 	var err error
 	switch a := a.(type) {
 	case CreateContainer:
-		name, err = a.Spec.Name, x.create(ctx, a.Spec)
+		name, err = a.Spec.Name, x.createService(ctx, a.Spec)
 	case ReplaceContainer:
 		name = a.Spec.Name
 		if err = x.remove(ctx, name); err == nil {
-			err = x.create(ctx, a.Spec)
+			err = x.createService(ctx, a.Spec)
 		}
 	case StartContainer:
 		name, err = a.Name, x.Engine.StartContainer(ctx, a.Name)
@@ -76,6 +78,18 @@ func (x *Executor) serve(ctx context.Context, a Action) error {
 		return nil
 	}
 	return err
+}
+
+// createService makes a service's container, once the directory of its sockets has
+// the owner and mode that the service says now: another version may have made it.
+func (x *Executor) createService(ctx context.Context, spec ContainerSpec) error {
+	s, _ := x.Desired.Graph.Service(spec.Labels[LabelService])
+	if len(s.Provides) > 0 {
+		if err := own(x.Desired.Layout.Content(SocketVolume(s.Name)), s.SocketDir); err != nil {
+			return err
+		}
+	}
+	return x.create(ctx, spec)
 }
 
 // runTask notes on disk first which services must reload after the task: an
@@ -161,7 +175,9 @@ func (x *Executor) writeFiles(service string) error {
 			return err
 		}
 	}
-	for _, kind := range []string{"config", "secret", "tls"} {
+	s, _ := x.Desired.Graph.Service(service)
+	rendered, filled := s.runKinds()
+	for _, kind := range slices.Concat(rendered, filled) {
 		if err := makeDir(l.RunDir(service, kind), Owner{Mode: 0o755}); err != nil {
 			return err
 		}
@@ -174,7 +190,7 @@ func (x *Executor) writeFiles(service string) error {
 			return err
 		}
 	}
-	for _, kind := range []string{"config", "secret"} {
+	for _, kind := range rendered {
 		entries, err := os.ReadDir(l.RunDir(service, kind))
 		if err != nil {
 			return err

@@ -297,12 +297,13 @@ func (e *fakeEngine) Network(ctx context.Context, name string) (found Network, e
 	return found, err
 }
 
-func (e *fakeEngine) CreateNetwork(ctx context.Context, name string, labels map[string]string) error {
+func (e *fakeEngine) CreateNetwork(ctx context.Context, spec NetworkSpec) error {
+	name := spec.Name
 	return e.call(ctx, true, "create network "+name, func() error {
 		if _, taken := e.networks[name]; taken {
 			return ErrConflict
 		}
-		e.networks[name] = Network{ID: e.id("network"), Name: name, Driver: "bridge", Labels: labels}
+		e.networks[name] = Network{ID: e.id("network"), Name: name, Driver: "bridge", Outbound: spec.Outbound, Labels: spec.Labels}
 		return nil
 	})
 }

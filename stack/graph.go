@@ -24,6 +24,25 @@ type Edge struct {
 // Path is where the socket is inside its consumer's container.
 func (e Edge) Path() string { return path.Join(SocketRoot, e.Provider, e.Socket) }
 
+// Without leaves out the services of the options that are off, and what the
+// others would have used of them: their images are told which sockets there are.
+func Without(services []Service, off ...string) []Service {
+	gone := func(s Service) bool { return s.Option != "" && slices.Contains(off, s.Option) }
+	var left []Service
+	for _, s := range services {
+		if gone(s) {
+			continue
+		}
+		s.Uses = slices.DeleteFunc(slices.Clone(s.Uses), func(u Use) bool {
+			return slices.ContainsFunc(services, func(provider Service) bool {
+				return gone(provider) && strings.HasPrefix(u.Socket, provider.Name+"/")
+			})
+		})
+		left = append(left, s)
+	}
+	return left
+}
+
 // NewGraph checks the services against each other and orders them.
 func NewGraph(services []Service) (*Graph, error) {
 	g := &Graph{Services: services}
@@ -166,6 +185,9 @@ func (g *Graph) Mounts(s Service, l Layout) []Mount {
 		Mount{Source: l.RunDir(s.Name, "secret"), Target: SecretDir, ReadOnly: true})
 	if s.TLS {
 		mounts = append(mounts, Mount{Source: l.RunDir(s.Name, "tls"), Target: TLSDir, ReadOnly: true})
+	}
+	if s.Signs {
+		mounts = append(mounts, Mount{Source: l.RunDir(s.Name, "signing"), Target: SigningDir, ReadOnly: true})
 	}
 	return mounts
 }

@@ -2,8 +2,13 @@ package stack
 
 import (
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"math/rand/v2"
 	"path"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -88,12 +93,9 @@ func TestStartOrder(t *testing.T) {
 		t.Errorf("order %v", got)
 	}
 	// The order follows the sockets, not the catalogue.
-	services := Catalog()
+	services := Without(Catalog(), FilterOption)
 	slices.Reverse(services)
-	g, err := NewGraph(services)
-	if err != nil {
-		t.Fatal(err)
-	}
+	g := graphOf(t, services)
 	if !slices.Equal(g.Order, []string{"mysql", "dovecot", "postfix"}) {
 		t.Errorf("order of the reversed catalogue: %v", g.Order)
 	}
@@ -157,47 +159,108 @@ func errText(err error) string {
 	return err.Error()
 }
 
-// A further service is one more value: it gets its mounts, volumes, place in
-// the order and in the drawings, and nothing changes for the others but the
-// mounts of those that connect to it.
-func TestFourthService(t *testing.T) {
-	filter := Service{
-		Name: "filter", SocketDir: Owner{UID: 5400, GID: 5400, Mode: 0o711},
-		Provides: []Socket{{Name: "milter"}},
-		Uses:     []Use{{"dovecot/auth", ToStart}},
-		Volumes:  []Volume{{Name: "filter", Target: "/var/lib/filter"}},
-	}
-	services := append(Catalog(), filter)
-	for i := range services {
-		if services[i].Name == "postfix" {
-			services[i].Uses = append(services[i].Uses, Use{"filter/milter", ToStart})
-		}
-	}
-	g, err := NewGraph(services)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !slices.Equal(g.Order, []string{"mysql", "dovecot", "filter", "postfix"}) {
+// The filter is one more value: it has its mounts, volumes, place in the order and
+// in the drawings from it, and nothing changes for the others but the mounts of
+// those that connect to it.
+func TestFilterService(t *testing.T) {
+	before, g := catalogGraph(t), graphOf(t, Catalog())
+	if !slices.Equal(g.Order, []string{"mysql", "dovecot", "postfix", "filter", "valkey"}) {
 		t.Errorf("order %v", g.Order)
 	}
 	checkSocketOwners(t, g)
 	var volumes []string
-	for _, v := range Volumes(g) {
+	for _, v := range Volumes(g)[len(Volumes(before)):] {
 		volumes = append(volumes, v.Name)
 	}
-	if !slices.Contains(volumes, "filter") || !slices.Contains(volumes, "socket/filter") {
-		t.Errorf("volumes %v", volumes)
+	if !slices.Equal(volumes, []string{"socket/filter", "valkey", "socket/valkey"}) {
+		t.Errorf("further volumes %v", volumes)
 	}
-	for _, line := range []string{"    filter -->|auth| dovecot\n", "    postfix -->|milter| filter\n"} {
+	for _, line := range []string{"    filter[\"filter<br/>no port\"]\n", "    postfix -.->|milter| filter\n", "    dovecot -.->|learn| filter\n", "    filter -.->|valkey.sock| valkey\n"} {
 		if !strings.Contains(g.Mermaid(), line) {
 			t.Errorf("Mermaid lacks %q:\n%s", line, g.Mermaid())
 		}
 	}
-	before := catalogGraph(t)
-	for _, s := range before.Services[:2] {
-		if now, _ := g.Service(s.Name); !slices.Equal(before.Mounts(s, testLayout), g.Mounts(now, testLayout)) {
-			t.Errorf("mounts of %s changed", s.Name)
+	for _, s := range before.Services {
+		now, _ := g.Service(s.Name)
+		want := before.Mounts(s, testLayout)
+		if s.Name == "postfix" || s.Name == "dovecot" {
+			i := slices.IndexFunc(want, func(m Mount) bool { return m.Target == ConfigDir })
+			want = slices.Insert(want, i, Mount{Source: testLayout.Content("socket/filter"), Target: "/socket/filter", ReadOnly: true})
 		}
+		if mounts := g.Mounts(now, testLayout); !slices.Equal(mounts, want) {
+			t.Errorf("%s mounts %v, want %v", s.Name, mounts, want)
+		}
+	}
+}
+
+// Nothing but the catalogue knows the filter's services by name, so that one more service
+// is one more value: the code that mounts, starts and waits reads all of it from that.
+func TestServicesAreNamedInTheCatalogueOnly(t *testing.T) {
+	name := regexp.MustCompile(`(?i)\b(filter|valkey|rspamd)\b`)
+	looked, known := 0, false
+	for _, dir := range []string{".", "../docker"} {
+		files, err := filepath.Glob(filepath.Join(dir, "*.go"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			if strings.HasSuffix(file, "_test.go") {
+				continue
+			}
+			looked++
+			set := token.NewFileSet()
+			tree, err := parser.ParseFile(set, file, nil, parser.SkipObjectResolution)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ast.Inspect(tree, func(n ast.Node) bool {
+				literal, ok := n.(*ast.BasicLit)
+				if !ok || literal.Kind != token.STRING || !name.MatchString(literal.Value) {
+					return true
+				}
+				if known = known || file == "catalog.go"; file != "catalog.go" {
+					t.Errorf("%s says %s", set.Position(literal.Pos()), literal.Value)
+				}
+				return true
+			})
+		}
+	}
+	if looked < 20 || !known {
+		t.Errorf("%d files were looked at, and the catalogue names the services: %v", looked, known)
+	}
+}
+
+// A service that a person can leave out takes along what others would use of
+// it, and nothing else.
+func TestWithout(t *testing.T) {
+	services := []Service{
+		{Name: "a", Provides: []Socket{{Name: "s"}}, Uses: []Use{{"b/s", ToStart}, {"c/s", ToWork}}},
+		{Name: "b", Provides: []Socket{{Name: "s"}}, Option: "extra", Uses: []Use{{"c/s", ToStart}}},
+		{Name: "c", Provides: []Socket{{Name: "s"}}, Option: "more"},
+	}
+	for _, test := range []struct {
+		off   []string
+		names []string
+		uses  []Use // of a
+	}{
+		{nil, []string{"a", "b", "c"}, []Use{{"b/s", ToStart}, {"c/s", ToWork}}},
+		{[]string{"extra"}, []string{"a", "c"}, []Use{{"c/s", ToWork}}},
+		{[]string{"extra", "more"}, []string{"a"}, []Use{}},
+	} {
+		g, err := NewGraph(Without(services, test.off...))
+		if err != nil {
+			t.Fatalf("without %v: %v", test.off, err)
+		}
+		var names []string
+		for _, s := range g.Services {
+			names = append(names, s.Name)
+		}
+		if a, _ := g.Service("a"); !slices.Equal(names, test.names) || !slices.Equal(a.Uses, test.uses) {
+			t.Errorf("without %v: %v, and a uses %v", test.off, names, a.Uses)
+		}
+	}
+	if len(services[0].Uses) != 2 {
+		t.Error("the services that were given have changed")
 	}
 }
 

@@ -41,23 +41,39 @@ func buildImage(ctx context.Context, e Engine, w ImageWanted, ref, base string, 
 	}, log)
 }
 
+// buildImage builds an image, unless another stack has done so since the plan was made.
+func (x *Executor) buildImage(ctx context.Context, w ImageWanted, log func(string)) error {
+	return x.building(ctx, w.Service, log, func() error {
+		_, err := x.Engine.Image(ctx, w.Ref)
+		if errors.Is(err, ErrNotFound) {
+			return buildImage(ctx, x.Engine, w, w.Ref, x.Desired.Base, false, log)
+		}
+		return err
+	})
+}
+
 // fetchBase gets the base image: pulled where there is a registry, else made
 // here from Debian's packages.
 func (x *Executor) fetchBase(ctx context.Context, log func(string)) error {
-	pullErr := x.Engine.PullImage(ctx, x.Desired.Base, log)
-	if pullErr == nil || ctx.Err() != nil {
-		return pullErr
-	}
-	log("no registry has it: making " + LocalBase + " from Debian packages")
-	return bootstrap(ctx, x.Engine, x.Desired.Mirror, log)
+	return x.building(ctx, "base", log, func() error {
+		if _, err := findBase(ctx, x.Engine, x.Desired.Base); !errors.Is(err, ErrNotFound) {
+			return err
+		}
+		pullErr := x.Engine.PullImage(ctx, x.Desired.Base, log)
+		if pullErr == nil || ctx.Err() != nil {
+			return pullErr
+		}
+		log("no registry has it: making " + LocalBase + " from Debian packages")
+		return bootstrap(ctx, x.Engine, LocalBase, x.Desired.Mirror, log)
+	})
 }
 
-func bootstrap(ctx context.Context, e Engine, mirror string, log func(string)) error {
+func bootstrap(ctx context.Context, e Engine, ref, mirror string, log func(string)) error {
 	rootfs, err := images.Bootstrap(ctx, images.BootstrapOptions{Mirror: mirror}, log)
 	if err != nil {
 		return err
 	}
-	err = e.ImportImage(ctx, LocalBase, rootfs)
+	err = e.ImportImage(ctx, ref, rootfs)
 	if closeErr := rootfs.Close(); closeErr != nil {
 		return closeErr // the child's own words say more than the import's
 	}

@@ -36,7 +36,20 @@ func contentName(volume string) string {
 	return "data"
 }
 
-// RunDir is a directory rendered for one service: config, tls or secret.
+// SigningDir holds the keys that domains sign their mail with.
+func (l Layout) SigningDir() string { return filepath.Join(l.Dir, "dkim") }
+
+// runKinds are the directories rendered for a service; and those that tasks
+// fill.
+func (s Service) runKinds() (rendered, filled []string) {
+	filled = []string{"tls"}
+	if s.Signs {
+		filled = append(filled, "signing")
+	}
+	return []string{"config", "secret"}, filled
+}
+
+// RunDir is a directory rendered for one service: one of its runKinds.
 func (l Layout) RunDir(service, kind string) string {
 	return filepath.Join(l.Dir, "run", service, kind)
 }
@@ -45,6 +58,12 @@ func (l Layout) RunDir(service, kind string) string {
 // has changed. Nothing mounts its directory.
 func (l Layout) reloadFile(service string) string {
 	return filepath.Join(l.Dir, "run", service, "reload-due")
+}
+
+// joinedFile says that a service which can be left out has had its volumes:
+// from then on one that is missing is lost, not new.
+func (l Layout) joinedFile(service string) string {
+	return filepath.Join(l.Dir, "run", service, "joined")
 }
 
 // Socket is the path on the host of a socket that a service listens on.

@@ -27,7 +27,9 @@ type Observed struct {
 	Taken      []Network // networks of the names we need, without our label
 	Volumes    map[string]VolumeState
 	Stale      map[string]string // service -> why its files must be written
+	Gone       map[string]string // service that has answered -> a socket that it no longer has
 	ReloadDue  map[string]bool   // by service: it has not read what a task changed
+	Joined     map[string]bool   // by service, of those with an Option: its volumes have been made
 	TasksDue   map[string]string // task -> cause
 }
 
@@ -36,6 +38,7 @@ type Observed struct {
 type Task struct {
 	Name   string
 	About  string   // what it does, for the plan
+	After  string   // task that comes before it, where that is due; empty: none
 	Needs  []string // services that must be ready before it
 	Before []string // services that are started or reloaded only after it
 	Reload bool     // the services in Before must reload after it
@@ -49,7 +52,7 @@ type Task struct {
 func Observe(ctx context.Context, e Engine, d *Desired) (*Observed, error) {
 	o := &Observed{
 		Images: map[string]Image{}, Volumes: map[string]VolumeState{},
-		Stale: map[string]string{}, ReloadDue: map[string]bool{}, TasksDue: map[string]string{},
+		Stale: map[string]string{}, Gone: map[string]string{}, ReloadDue: map[string]bool{}, Joined: map[string]bool{}, TasksDue: map[string]string{},
 	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return o.observeImages(gctx, e, d) })
@@ -69,8 +72,14 @@ func Observe(ctx context.Context, e Engine, d *Desired) (*Observed, error) {
 		if why != "" {
 			o.Stale[s.Name] = why
 		}
+		if gone := o.goneSocket(d, s); gone != "" {
+			o.Gone[s.Name] = gone
+		}
 		if _, err := os.Lstat(d.Layout.reloadFile(s.Name)); err == nil {
 			o.ReloadDue[s.Name] = true
+		}
+		if _, err := os.Lstat(d.Layout.joinedFile(s.Name)); err == nil {
+			o.Joined[s.Name] = true
 		}
 	}
 	return o, o.observeTasks(ctx, d)
@@ -129,8 +138,9 @@ func (o *Observed) observeNetworks(ctx context.Context, e Engine, d *Desired) er
 	if o.Networks, err = e.Networks(ctx, d.Name); err != nil {
 		return fmt.Errorf("list networks: %w", err)
 	}
-	for _, name := range d.Networks {
-		if o.network(name) {
+	for _, spec := range d.Networks {
+		name := spec.Name
+		if _, there := o.network(name); there {
 			continue
 		}
 		n, err := e.Network(ctx, name)
@@ -175,6 +185,23 @@ func (o *Observed) allRunning(d *Desired, services []string) bool {
 	return true
 }
 
+// goneSocket names a socket that a service has made and that is not there any
+// more. No server makes one again while it runs, and the engine's check notices
+// late, or never if it asks at another socket.
+func (o *Observed) goneSocket(d *Desired, s Service) string {
+	c, ok := o.container(ContainerName(d.Name, s.Name))
+	if !ok || c.State != "running" || c.HealthStatus != "healthy" {
+		return ""
+	}
+	for _, socket := range s.Provides {
+		info, err := os.Lstat(d.Layout.Socket(s.Name, socket.Name))
+		if errors.Is(err, fs.ErrNotExist) || err == nil && info.Mode().Type() != fs.ModeSocket {
+			return socket.Name
+		}
+	}
+	return ""
+}
+
 func (o *Observed) container(name string) (Container, bool) {
 	for _, c := range o.Containers {
 		if c.Name == name {
@@ -184,13 +211,13 @@ func (o *Observed) container(name string) (Container, bool) {
 	return Container{}, false
 }
 
-func (o *Observed) network(name string) bool {
+func (o *Observed) network(name string) (Network, bool) {
 	for _, n := range o.Networks {
 		if n.Name == name {
-			return true
+			return n, true
 		}
 	}
-	return false
+	return Network{}, false
 }
 
 // staleFiles says why the files rendered for a service must be written again;
@@ -207,13 +234,14 @@ func staleFiles(l Layout, s Service, files []images.File) (string, error) {
 			return why, err
 		}
 	}
-	for _, kind := range []string{"config", "secret", "tls"} {
+	rendered, filled := s.runKinds()
+	for _, kind := range slices.Concat(rendered, filled) {
 		entries, err := os.ReadDir(l.RunDir(s.Name, kind))
 		if err != nil {
 			return kind + "/ is missing", nil
 		}
-		if kind == "tls" {
-			continue // filled by a task
+		if slices.Contains(filled, kind) {
+			continue
 		}
 		for _, e := range entries {
 			if !wanted[kind+"/"+e.Name()] {

@@ -57,7 +57,7 @@ type Options struct {
 // the way; nothing has been changed then.
 func NewPlan(d *Desired, o *Observed, opts Options) (*Plan, error) {
 	p := &planner{
-		d: d, o: o, opts: opts, ready: map[string]int{}, awaited: map[string]int{}, files: map[string]int{},
+		d: d, o: o, opts: opts, ready: map[string]int{}, awaited: map[string]int{}, files: map[string]int{}, task: map[string]int{},
 		image: map[string]int{}, removed: map[string]int{}, before: map[string][]int{},
 	}
 	if err := p.check(); err != nil {
@@ -85,6 +85,7 @@ type planner struct {
 	first   []int          // identity: all that writes below the data directory needs it
 	image   map[string]int // by service
 	files   map[string]int // by service
+	task    map[string]int // by name
 	cleared []int          // removals of what may hold ports and volumes
 	fill    []int          // initialisations of volumes
 	removed map[string]int // by service: the removal that an initialisation needs
@@ -108,11 +109,25 @@ func (p *planner) identity() {
 	}
 	for _, name := range p.d.New {
 		cause := "none yet"
-		if p.d.Initialised {
+		if p.d.Initialised && !p.joining(name) {
 			cause = "the file is gone: a new one is made"
 		}
 		p.first = append(p.first, p.add(WriteSecret{Name: name}, "secret "+name, cause, p.first...))
 	}
+}
+
+// joining says whether a secret is new because the services that know it are.
+func (p *planner) joining(secret string) bool {
+	known := false
+	for _, s := range p.d.Graph.Services {
+		if slices.Contains(s.Secrets, secret) {
+			known = true
+			if p.initialised(s.Name) {
+				return false
+			}
+		}
+	}
+	return known
 }
 
 func (p *planner) images() {
@@ -151,12 +166,18 @@ func (p *planner) volumes() {
 		cause := "new"
 		if state.Renamed {
 			cause = "its initialisation was interrupted at the last step"
-		} else if p.d.Initialised {
+		} else if p.initialised(v.Service) {
 			cause = "asked for with --init-volume"
 		}
 		op := p.add(InitVolume{Volume: v, MarkOnly: state.Renamed}, "volume "+v.Name+" at "+state.Path, cause, needs...)
 		p.fill = append(p.fill, op)
 		wait = append(wait, op)
+	}
+	for _, s := range p.d.Graph.Services {
+		if s.Option != "" && !p.o.Joined[s.Name] {
+			needs := slices.Concat(wait, p.first, p.needs(p.files, s.Name))
+			p.fill = append(p.fill, p.add(JoinService{Service: s.Name}, "service "+s.Name, "its volumes are there: they are not made anew from now on", needs...))
+		}
 	}
 	if !p.d.Initialised {
 		p.fill = append(p.fill, p.add(CompleteID{}, "stack "+p.d.Name, "all volumes are there: nothing is initialised from now on", append(wait, p.first...)...))
@@ -181,11 +202,38 @@ func (p *planner) removeUsers(v VolumeWanted) (needs []int) {
 }
 
 func (p *planner) networks() {
-	for _, name := range p.d.Networks {
-		if !p.o.network(name) {
-			p.network = append(p.network, p.add(CreateNetwork{Name: name}, "network "+name, "not there"))
+	for _, want := range p.d.Networks {
+		is, there := p.o.network(want.Name)
+		subject, cause := "network "+want.Name, "not there"
+		var needs []int
+		if there && is.Outbound == want.Outbound {
+			continue
 		}
+		if there {
+			cause = "its containers are to answer and not to call other hosts"
+			if want.Outbound {
+				cause = "its containers are to call other hosts"
+			}
+			needs = p.removeNetwork(want.Name, cause)
+		}
+		p.network = append(p.network, p.add(CreateNetwork{Spec: want}, subject, cause, needs...))
 	}
+}
+
+// removeNetwork removes a network and first the container that is on it, which
+// has its name.
+func (p *planner) removeNetwork(name, cause string) []int {
+	var users []int
+	for _, w := range p.d.Containers {
+		if _, there := p.o.container(name); !there || w.Spec.Name != name {
+			continue
+		}
+		if _, done := p.removed[w.Service]; !done {
+			p.removed[w.Service] = p.add(RemoveContainer{Name: name}, "container "+name, "its network is made anew")
+		}
+		users = append(users, p.removed[w.Service])
+	}
+	return []int{p.add(RemoveNetwork{Name: name}, "network "+name, cause, users...)}
 }
 
 // tasks plans the due tasks that belong at this place in the order.
@@ -209,7 +257,9 @@ func (p *planner) tasks(here func(Task) bool) {
 			continue
 		}
 		needs = append(needs, p.await(t.Needs)...)
+		needs = append(needs, p.needs(p.task, t.After)...)
 		op := p.add(RunTask{Task: t}, t.Name, cause, needs...)
+		p.task[t.Name] = op
 		for _, name := range t.Before {
 			p.before[name] = append(p.before[name], op)
 		}
@@ -244,7 +294,7 @@ func (p *planner) container(w ContainerWanted) {
 	_, gone := p.removed[w.Service]
 	switch {
 	case gone:
-		p.start(w, CreateContainer{Spec: w.Spec}, "what it mounts was made anew")
+		p.start(w, CreateContainer{Spec: w.Spec}, "what it uses was made anew")
 	case !there:
 		p.start(w, CreateContainer{Spec: w.Spec}, "not there")
 	case why != "":
@@ -258,12 +308,14 @@ func (p *planner) container(w ContainerWanted) {
 		p.start(w, StartContainer{Name: name}, whyStart(is))
 	case p.o.Stale[w.Service] != "":
 		p.start(w, RestartContainer{Name: name}, "its files were changed by another hand: "+p.o.Stale[w.Service])
+	case p.o.Gone[w.Service] != "":
+		p.start(w, RestartContainer{Name: name}, "its socket "+p.o.Gone[w.Service]+" is gone")
 	case is.HealthStatus == "unhealthy":
 		p.start(w, RestartContainer{Name: name}, "is unhealthy: "+is.HealthOutput)
-	case p.reloads(w.Service):
-		p.add(ReloadContainer{Name: name}, "container "+name, "to serve the new certificate", p.before[w.Service]...)
+	case p.reloads(w.Service) != "":
+		p.add(ReloadContainer{Name: name}, "container "+name, "to serve the new "+p.reloads(w.Service), p.before[w.Service]...)
 	case p.o.ReloadDue[w.Service]:
-		p.add(ReloadContainer{Name: name}, "container "+name, "a reload after a new certificate was interrupted", p.before[w.Service]...)
+		p.add(ReloadContainer{Name: name}, "container "+name, "an earlier reload was interrupted", p.before[w.Service]...)
 	}
 }
 
@@ -300,13 +352,14 @@ func (p *planner) wait(w ContainerWanted, op int) {
 	p.ready[w.Service] = p.add(WaitReady{Name: w.Spec.Name}, w.Service, "until it answers", op)
 }
 
-func (p *planner) reloads(service string) bool {
+// reloads names the task after which a service must reload; "" for none.
+func (p *planner) reloads(service string) string {
 	for _, op := range p.before[service] {
 		if t, ok := p.plan.Operations[op].Action.(RunTask); ok && t.Task.Reload {
-			return true
+			return t.Task.Name
 		}
 	}
-	return false
+	return ""
 }
 
 // leftoverContainers removes containers of this stack that nothing wants: of
@@ -330,7 +383,7 @@ func (p *planner) leftoverNetworks() {
 		}
 	}
 	for _, n := range p.o.Networks {
-		if !slices.Contains(p.d.Networks, n.Name) {
+		if !slices.ContainsFunc(p.d.Networks, func(want NetworkSpec) bool { return want.Name == n.Name }) {
 			p.add(RemoveNetwork{Name: n.Name}, "network "+n.Name, "no longer part of the stack", slices.Clone(users)...)
 		}
 	}

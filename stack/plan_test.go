@@ -53,7 +53,7 @@ func settledPair(t *testing.T, change func(*Settings, *Identity)) *pair {
 	t.Helper()
 	set := testSettings("/var/lib/mailstack")
 	id := Identity{ID: testID, Initialised: true, Secrets: map[string]Secret{}}
-	for _, name := range []string{"admin", "dovecot", "postfix", "probe"} {
+	for _, name := range []string{"admin", "dovecot", "postfix", "probe", "srs", "srs-previous"} {
 		id.Secrets[name] = newSecret(1763830800, strings.Repeat("A", secretLength))
 	}
 	p := &pair{d: desired(t, set, id)}
@@ -82,7 +82,7 @@ func desired(t *testing.T, set Settings, id Identity) *Desired {
 func settled(d *Desired) *Observed {
 	o := &Observed{
 		Images: map[string]Image{}, Base: true, Volumes: map[string]VolumeState{},
-		Stale: map[string]string{}, ReloadDue: map[string]bool{}, TasksDue: map[string]string{},
+		Stale: map[string]string{}, ReloadDue: map[string]bool{}, Joined: map[string]bool{}, TasksDue: map[string]string{},
 	}
 	for _, w := range d.Images {
 		o.Images[w.Ref] = Image{ID: "sha256:" + w.Service}
@@ -93,8 +93,8 @@ func settled(d *Desired) *Observed {
 			Mark: &Mark{StackID: d.ID, Volume: v.Name, Format: markFormat},
 		}
 	}
-	for _, name := range d.Networks {
-		o.Networks = append(o.Networks, Network{Name: name, Labels: map[string]string{LabelStack: d.Name, LabelID: d.ID}})
+	for _, n := range d.Networks {
+		o.Networks = append(o.Networks, Network{Name: n.Name, Outbound: n.Outbound, Labels: n.Labels})
 	}
 	for _, w := range d.Containers {
 		o.Containers = append(o.Containers, Container{
@@ -124,7 +124,7 @@ func bare(d *Desired) *Observed {
 func firstStart(t *testing.T) *pair {
 	t.Helper()
 	p := settledPair(t, func(_ *Settings, id *Identity) {
-		id.Initialised, id.NewID, id.New = false, true, []string{"admin", "dovecot", "postfix", "probe"}
+		id.Initialised, id.NewID, id.New = false, true, []string{"admin", "dovecot", "postfix", "probe", "srs", "srs-previous"}
 	})
 	p.o = bare(p.d)
 	return p

@@ -1,16 +1,33 @@
 package stack
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"strings"
+	"io"
 )
 
-// QueueIDs lists the messages in Postfix's queue, by their queue ids. Its
-// command prints one JSON object a line, as postqueue -j does
+// Queued is a message in Postfix's queue: "JSON OBJECT FORMAT" in postqueue(1)
 // (https://www.postfix.org/postqueue.1.html).
-func QueueIDs(ctx context.Context, e Engine, container string) ([]string, error) {
+type Queued struct {
+	ID      string `json:"queue_id"`
+	Queue   string `json:"queue_name"`   // incoming, active, deferred, hold
+	Arrival int64  `json:"arrival_time"` // Unix seconds
+	Sender  string `json:"sender"`
+
+	Recipients []QueuedRecipient `json:"recipients"`
+}
+
+// QueuedRecipient is whom a message is still for.
+type QueuedRecipient struct {
+	Address string `json:"address"`
+	Delay   string `json:"delay_reason"` // why it was not delivered, if that was tried
+}
+
+// Queue lists the messages in Postfix's queue.
+func Queue(ctx context.Context, e Engine, container string) ([]Queued, error) {
 	res, err := e.Exec(ctx, container, ExecSpec{Command: []string{QueueCmd}})
 	if err != nil {
 		return nil, err
@@ -18,15 +35,16 @@ func QueueIDs(ctx context.Context, e Engine, container string) ([]string, error)
 	if res.ExitCode != 0 {
 		return nil, fmt.Errorf("%s in %s: status %d: %s", QueueCmd, container, res.ExitCode, said(res))
 	}
-	ids := []string{}
-	for line := range strings.Lines(string(res.Stdout)) {
-		var entry struct {
-			ID string `json:"queue_id"`
+	all := []Queued{}
+	for d := json.NewDecoder(bytes.NewReader(res.Stdout)); ; {
+		var m Queued
+		err := d.Decode(&m)
+		if errors.Is(err, io.EOF) {
+			return all, nil
 		}
-		if err := json.Unmarshal([]byte(line), &entry); err != nil {
+		if err != nil {
 			return nil, fmt.Errorf("read queue of %s: %w", container, err)
 		}
-		ids = append(ids, entry.ID)
+		all = append(all, m)
 	}
-	return ids, nil
 }

@@ -51,12 +51,30 @@ func refreshBase(ctx context.Context, e Engine, d *Desired, log func(string)) er
 	}
 	if base == LocalBase {
 		log("making " + LocalBase + " again")
-		return bootstrap(ctx, e, d.Mirror, func(string) {})
+		return renewBase(ctx, e, d, func(ref string) error { return bootstrap(ctx, e, ref, d.Mirror, func(string) {}) })
 	}
 	if err := e.PullImage(ctx, base, func(string) {}); err != nil {
 		log(base + " cannot be pulled again, going on with the one that is here: " + err.Error())
 	}
 	return ctx.Err()
+}
+
+// renewBase keeps the base that is here where one that is made now is the same:
+// images whose packages are current stay on the old one, and the next to be built
+// would be alone on the new one, 73 MB for nothing.
+func renewBase(ctx context.Context, e Engine, d *Desired, makeBase func(ref string) error) error {
+	fresh := LocalBase + "-refresh"
+	if err := makeBase(fresh); err != nil {
+		return err
+	}
+	_, err := keepNewer(ctx, e, d, fresh, LocalBase, describeBase...)
+	return err
+}
+
+// describeBase prints what a base is made of: packages, and where from and how
+// more are installed.
+var describeBase = []string{
+	"sh", "-c", "cat /etc/apt/sources.list /etc/apt/apt.conf.d/* /etc/dpkg/dpkg.cfg.d/*; dpkg-query -W -f '${Package} ${Version}\\n'",
 }
 
 func refreshImage(ctx context.Context, e Engine, d *Desired, w ImageWanted, log func(string)) (string, error) {
@@ -71,22 +89,11 @@ func refreshImage(ctx context.Context, e Engine, d *Desired, w ImageWanted, log 
 	}
 	what := "new"
 	if err == nil {
-		before, err := packages(ctx, e, d, w.Ref)
-		if err != nil {
-			return "", err
-		}
-		after, err := packages(ctx, e, d, fresh)
-		if err != nil {
-			return "", err
-		}
-		what = diffPackages(before, after)
+		what, err = keepNewer(ctx, e, d, fresh, w.Ref, "cat", PackageList)
+	} else {
+		err = rename(ctx, e, fresh, w.Ref)
 	}
-	if what != "" {
-		if err := e.TagImage(ctx, fresh, w.Ref); err != nil {
-			return "", err
-		}
-	}
-	if err := e.RemoveImage(ctx, fresh); err != nil {
+	if err != nil {
 		return "", err
 	}
 	if what == "" {
@@ -95,12 +102,39 @@ func refreshImage(ctx context.Context, e Engine, d *Desired, w ImageWanted, log 
 	return "image of " + w.Service + ": " + what, nil
 }
 
-// packages reads the package list of an image.
-func packages(ctx context.Context, e Engine, d *Desired, ref string) (string, error) {
+// keepNewer removes the fresh image or gives it the name of the one that is there
+// if a command that describes an image says something else of it: what, then.
+func keepNewer(ctx context.Context, e Engine, d *Desired, fresh, ref string, describe ...string) (what string, err error) {
+	before, err := describeImage(ctx, e, d, ref, describe)
+	if err != nil {
+		return "", err
+	}
+	after, err := describeImage(ctx, e, d, fresh, describe)
+	if err != nil {
+		return "", err
+	}
+	if before != after {
+		what = diffPackages(before, after)
+	}
+	if what == "" {
+		return "", e.RemoveImage(ctx, fresh)
+	}
+	return what, rename(ctx, e, fresh, ref)
+}
+
+func rename(ctx context.Context, e Engine, from, to string) error {
+	if err := e.TagImage(ctx, from, to); err != nil {
+		return err
+	}
+	return e.RemoveImage(ctx, from)
+}
+
+// describeImage runs a command of an image and returns what it says.
+func describeImage(ctx context.Context, e Engine, d *Desired, ref string, command []string) (string, error) {
 	out, err := runImage(ctx, e, ContainerSpec{
 		Name: strings.NewReplacer("/", "-", ":", "-").Replace(d.Name + "-" + ref), Image: ref,
 		Labels:     map[string]string{LabelStack: d.Name, LabelID: d.ID},
-		Entrypoint: []string{"cat"}, Command: []string{PackageList}, Network: "none", PidsLimit: 16, MemoryBytes: 64 * mebi,
+		Entrypoint: command[:1], Command: command[1:], Network: "none", PidsLimit: 16, MemoryBytes: 64 * mebi,
 	})
 	if err != nil {
 		return "", fmt.Errorf("read packages of %s: %w", ref, err)

@@ -67,6 +67,29 @@ func TestRefresh(t *testing.T) {
 	w.checkFinished()
 }
 
+// A base made here is replaced by one that has other packages only: images that
+// are kept share it with those that are built next.
+func TestRenewBase(t *testing.T) {
+	for newer, want := range map[string]string{"nothing": "old", "base": "new"} {
+		w := newWorld(t)
+		w.mustUp()
+		d, _, err := w.plan(Options{})
+		must(t, err)
+		must(t, w.engine.ImportImage(t.Context(), LocalBase, strings.NewReader("old")))
+		w.engine.output = packagesOf(newer)
+		must(t, renewBase(t.Context(), w.engine, d, func(ref string) error {
+			return w.engine.ImportImage(t.Context(), ref, strings.NewReader("new"))
+		}))
+		if got := w.engine.images[LocalBase].ID; got != digest(want) {
+			t.Errorf("newer: %s; the base is not the %s one", newer, want)
+		}
+		if _, left := w.engine.images[LocalBase+"-refresh"]; left {
+			t.Errorf("newer: %s; the other one is left", newer)
+		}
+		w.checkFinished()
+	}
+}
+
 // Without a registry the base that is here serves on.
 func TestRefreshWithoutRegistry(t *testing.T) {
 	w := newWorld(t)
@@ -135,29 +158,5 @@ func TestDiffPackages(t *testing.T) {
 		if got := diffPackages(test.before, test.after); got != test.want {
 			t.Errorf("from %q to %q: %q, want %q", test.before, test.after, got, test.want)
 		}
-	}
-}
-
-func TestQueueIDs(t *testing.T) {
-	e := newFakeEngine()
-	e.containers["demo-postfix"] = &fakeContainer{Container: Container{Name: "demo-postfix", State: "running"}}
-	say := func(code int, out string) {
-		e.exec = func(string, []string) *ExecResult { return &ExecResult{ExitCode: code, Stdout: []byte(out)} }
-	}
-	say(0, `{"queue_name":"active","queue_id":"4cXYZ"}`+"\n"+`{"queue_id":"4cABC"}`+"\n")
-	if ids, err := QueueIDs(t.Context(), e, "demo-postfix"); err != nil || !slices.Equal(ids, []string{"4cXYZ", "4cABC"}) {
-		t.Errorf("%q %v", ids, err)
-	}
-	say(0, "")
-	if ids, err := QueueIDs(t.Context(), e, "demo-postfix"); err != nil || ids == nil || len(ids) != 0 {
-		t.Errorf("%q %v", ids, err)
-	}
-	say(0, "warning\n")
-	if _, err := QueueIDs(t.Context(), e, "demo-postfix"); err == nil {
-		t.Error("what is no JSON was read")
-	}
-	say(69, "mail system is down")
-	if _, err := QueueIDs(t.Context(), e, "demo-postfix"); err == nil || !strings.Contains(err.Error(), "status 69: mail system is down") {
-		t.Errorf("error %v", err)
 	}
 }

@@ -192,6 +192,44 @@ func TestSecondUp(t *testing.T) {
 	}
 }
 
+// A socket that was removed, or is another kind of file, is made anew by the next up:
+// the container restarts although it is healthy, no other does, and none that has not
+// answered yet.
+func TestUpMakesSocketsAnew(t *testing.T) {
+	w := newWorld(t)
+	w.mustUp()
+	for _, s := range w.graph.Services {
+		for _, socket := range s.Provides {
+			for _, replace := range []func(path string) error{
+				func(string) error { return nil },
+				func(path string) error { return os.WriteFile(path, nil, 0o600) },
+				func(path string) error { return os.Symlink("/dev/null", path) },
+			} {
+				path := w.set.Layout.Socket(s.Name, socket.Name)
+				if err := errors.Join(os.Remove(path), replace(path)); err != nil {
+					t.Fatal(err)
+				}
+				w.engine.containers["demo-"+s.Name].HealthStatus = "starting"
+				if _, p, err := w.plan(Options{}); err != nil || strings.Contains(p.String(), "restart") {
+					t.Errorf("%s, which is starting, %v:\n%s", s.Name, err, p)
+				}
+				w.engine.containers["demo-"+s.Name].HealthStatus = "healthy"
+				before := len(w.engine.calls)
+				p := w.mustUp()
+				if cause := "its socket " + socket.Name + " is gone"; !strings.Contains(p.String(), cause) {
+					t.Errorf("the plan does not say that %s:\n%s", cause, p)
+				}
+				if calls := w.engine.calls[before:]; !slices.Equal(calls, []string{"restart container demo-" + s.Name}) {
+					t.Errorf("without %s %q", path, calls)
+				}
+				if p := w.mustUp(); p.String() != "nothing to do\n" {
+					t.Errorf("and then:\n%s", p)
+				}
+			}
+		}
+	}
+}
+
 // A renewed certificate is served, also when up dies between installing it and
 // the reload.
 func TestReloadAfterInterruption(t *testing.T) {

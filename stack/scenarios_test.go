@@ -3,6 +3,7 @@ package stack
 import (
 	"errors"
 	"maps"
+	"net/netip"
 	"strings"
 	"testing"
 )
@@ -53,6 +54,19 @@ var scenarios = map[string]func(t *testing.T) *pair{
 	"memory-changed": func(t *testing.T) *pair {
 		return settledPair(t, func(set *Settings, _ *Identity) { set.Memory = map[string]int64{"mysql": 1 << 30} })
 	},
+	// In both ways: those of the host are no part of what a container was made with.
+	"name-servers-chosen": func(t *testing.T) *pair {
+		return settledPair(t, func(set *Settings, _ *Identity) {
+			set.Resolvers = []netip.Addr{netip.MustParseAddr("192.0.2.53"), netip.MustParseAddr("2001:db8::53")}
+		})
+	},
+	"name-servers-no-longer": func(t *testing.T) *pair {
+		p := settledPair(t, nil)
+		c := p.on("postfix")
+		c.Labels[LabelSpec] = "with others"
+		c.Labels[LabelParts] = strings.Replace(c.Labels[LabelParts], `{`, `{"name servers":"192.0.2.53",`, 1)
+		return p
+	},
 	"made-by-another-version": func(t *testing.T) *pair {
 		p := settledPair(t, nil)
 		c := p.on("postfix")
@@ -76,10 +90,23 @@ var scenarios = map[string]func(t *testing.T) *pair{
 		p.on("postfix").State = "exited"
 		return p
 	},
+	"network-of-another-kind": func(t *testing.T) *pair {
+		p := settledPair(t, nil)
+		for i := range p.o.Networks { // as all were before one was closed
+			p.o.Networks[i].Outbound = true
+		}
+		return p
+	},
 	"unhealthy": func(t *testing.T) *pair {
 		p := settledPair(t, nil)
 		c := p.on("dovecot")
 		c.HealthStatus, c.HealthOutput = "unhealthy", "imap: no banner in 5 s\n"
+		return p
+	},
+	"socket-gone": func(t *testing.T) *pair {
+		p := settledPair(t, nil)
+		p.o.Gone = map[string]string{"mysql": "mysqld.sock"}
+		p.o.TasksDue["database"] = "the database does not answer yet"
 		return p
 	},
 	"secret-gone": func(t *testing.T) *pair {

@@ -48,7 +48,7 @@ func secretWorld(t *testing.T) (Identity, *Desired, *Plan) {
 		id.Secrets[name], id.New = newSecret(1763830800, secretValue), append(id.New, name)
 	}
 	set := testSettings("/var/lib/mailstack")
-	set.Relay = &images.Relay{Host: "smtp.example.net", Port: 587, User: "me", Password: relayValue}
+	set.Relays = []Relay{{Relay: images.Relay{Host: "smtp.example.net", Port: 587, User: "me", Password: relayValue}}}
 	d := desired(t, set, id)
 	if rendered := d.Files["postfix"]; !slices.ContainsFunc(rendered, func(f images.File) bool { return strings.Contains(string(f.Data), relayValue) }) {
 		t.Fatal("the secrets are not even rendered")
@@ -150,8 +150,7 @@ func TestHashOfSecrets(t *testing.T) {
 			id.Secrets[name] = newSecret(generation, value)
 		}
 		set := testSettings("/var/lib/mailstack")
-		set.Relay = &images.Relay{Host: "smtp.example.net", Port: 587, User: "me", Password: relay}
-		set.RelayGeneration = relayGeneration
+		set.Relays = []Relay{{images.Relay{Host: "smtp.example.net", Port: 587, User: "me", Password: relay}, relayGeneration}}
 		d := desired(t, set, id)
 		return d.Containers[2].Spec.Labels[LabelSpec]
 	}

@@ -12,6 +12,9 @@ import (
 type Service struct {
 	Name  string
 	About string // what runs in it, for people
+	// Option names what a person can leave out, this service with it: see
+	// Without. Empty: it is always there.
+	Option string
 
 	User         string   // "uid:gid" of process 1; empty: root
 	Capabilities []string // added back after all were dropped
@@ -29,9 +32,11 @@ type Service struct {
 	Volumes   []Volume
 	Listeners []Listener
 	Bridge    bool // has a network of its own; else it has none at all
+	Outbound  bool // begins connections to other hosts, over that network
 
 	Secrets []string // names of the secrets that it may know
 	TLS     bool     // gets the certificate
+	Signs   bool     // gets the keys that mail is signed with
 }
 
 // Owner is the owner and mode of a directory or file.
@@ -94,6 +99,7 @@ const (
 	SocketRoot  = "/socket"
 	ConfigDir   = "/run/mailstack/config"
 	TLSDir      = "/run/mailstack/tls"
+	SigningDir  = "/run/mailstack/signing"
 	SecretDir   = "/run/mailstack/secret"
 	CommandDir  = "/usr/local/bin/"
 	HealthCmd   = CommandDir + "mailstack-health"
@@ -101,6 +107,9 @@ const (
 	InitCmd     = CommandDir + "mailstack-init"
 	SocketsCmd  = CommandDir + "mailstack-sockets"
 	EndCmd      = CommandDir + "mailstack-end-sessions"
+	GuessesCmd  = CommandDir + "mailstack-guesses"
+	LimitsCmd   = CommandDir + "mailstack-limits"
+	ResolverCmd = CommandDir + "mailstack-resolver"
 	QueueCmd    = CommandDir + "mailstack-queue"
 	UpdatesCmd  = CommandDir + "mailstack-updates"
 	PackageList = "/usr/share/mailstack/packages"
@@ -124,13 +133,17 @@ const (
 	uidMySQL   = UIDMySQL
 	uidVmail   = UIDVmail
 	uidPostfix = 5305
+	uidRspamd  = UIDRspamd
+	uidValkey  = 5308
 )
 
 // Those that own what others bring: UIDVmail all mail, UIDMySQL the database's
-// files. Their groups have the same numbers.
+// files; UIDRspamd reads the keys that mail is signed with. Their groups have the
+// same numbers.
 const (
-	UIDMySQL = 5301
-	UIDVmail = 5302
+	UIDMySQL  = 5301
+	UIDVmail  = 5302
+	UIDRspamd = 5307
 )
 
 // ContainerName is the container of a service.

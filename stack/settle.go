@@ -30,13 +30,13 @@ func settle(ctx context.Context, try func() (done bool, err error)) error {
 }
 
 // createNetwork makes a bridge, or finds that a killed up has made it.
-func (x *Executor) createNetwork(ctx context.Context, name string) error {
+func (x *Executor) createNetwork(ctx context.Context, spec NetworkSpec) error {
 	return settle(ctx, func() (bool, error) {
-		err := x.Engine.CreateNetwork(ctx, name, map[string]string{LabelStack: x.Desired.Name, LabelID: x.Desired.ID})
+		err := x.Engine.CreateNetwork(ctx, spec)
 		if !errors.Is(err, ErrConflict) {
 			return true, err
 		}
-		switch n, look := x.Engine.Network(ctx, name); {
+		switch n, look := x.Engine.Network(ctx, spec.Name); {
 		case look != nil: // not to be seen yet, or two for a moment
 			return false, err
 		case n.Labels[LabelID] == x.Desired.ID:

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -58,7 +59,12 @@ func memoryDir(t *testing.T) string {
 
 func catalogGraph(t *testing.T) *Graph {
 	t.Helper()
-	g, err := NewGraph(Catalog())
+	return graphOf(t, Without(Catalog(), FilterOption))
+}
+
+func graphOf(t *testing.T, services []Service) *Graph {
+	t.Helper()
+	g, err := NewGraph(services)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +79,7 @@ func testSettings(dir string) Settings {
 			"smtp": 25, "submission": 587, "submissions": 465, "imap": 143, "imaps": 993,
 			"pop3": 110, "pop3s": 995, "managesieve": 4190,
 		},
-		MessageBytes: 50 << 20, Base: "debian:trixie-slim",
+		MessageBytes: 50 << 20, IP: "ipv4-first", Base: "debian:trixie-slim",
 	}
 }
 
@@ -95,11 +101,31 @@ func newWorld(t *testing.T) *world {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.served[c.Name] = w.installed(c.Labels[LabelService])
+		w.listen(c.Labels[LabelService])
 	}
 	if err := claimDir(w.set.Layout); err != nil {
 		t.Fatal(err)
 	}
 	return w
+}
+
+// listen makes the sockets of a service that starts, in place of what is there.
+func (w *world) listen(service string) {
+	for _, s := range w.graph.Services {
+		if s.Name != service {
+			continue
+		}
+		for _, socket := range s.Provides {
+			path := w.set.Layout.Socket(service, socket.Name)
+			err := os.Remove(path)
+			if err == nil || errors.Is(err, fs.ErrNotExist) {
+				err = syscall.Mknod(path, syscall.S_IFSOCK|0o600, 0)
+			}
+			if err != nil {
+				w.t.Error(err)
+			}
+		}
+	}
 }
 
 func (w *world) installed(service string) string {

@@ -99,6 +99,14 @@ func testAccounts(_ *testing.T, e *env) {
 	counts, err := e.db.Count(e.ctx)
 	e.ok(err)
 	e.equal(counts, accounts.Counts{Domains: 1, Accounts: 1, Aliases: 1})
+	e.equal(e.inhabited(), true)
+}
+
+func (e *env) inhabited() bool {
+	e.Helper()
+	people, err := e.db.Inhabited(e.ctx)
+	e.ok(err)
+	return people
 }
 
 func testPages(_ *testing.T, e *env) {
@@ -128,6 +136,9 @@ func testAliases(_ *testing.T, e *env) {
 	e.equal(e.aliases(false), []string{
 		"@a.example -> u+all@a.example", `team@a.example -> "odd one"@outside.example me@outside.example u@a.example`,
 	})
+	counts, err := e.db.Count(e.ctx)
+	e.ok(err)
+	e.equal(counts.Aliases, 2) // addresses, not targets
 	e.refused(e.db.RemoveAlias(e.ctx, addr("team@a.example"), addr("me@outside.example"), addr("none@a.example")), accounts.ErrNotFound, "none@")
 	e.ok(e.db.RemoveAlias(e.ctx, addr("team@a.example"), addr("me@outside.example")))
 	e.ok(e.db.RemoveAlias(e.ctx, addr("team@a.example")))
@@ -194,8 +205,16 @@ func testPending(_ *testing.T, e *env) {
 	e.ok(e.db.SetPassword(e.ctx, addr("u@a.example"), hash))
 	e.ok(e.db.RemoveAccount(e.ctx, addr("v@a.example")))
 	want := []string{"u@a.example", "v@a.example"}
+	// More than are asked for at once, of which the known are the last.
+	var many []string
+	for i := range 1200 {
+		many = append(many, fmt.Sprintf("n%d@a.example", i))
+	}
+	unclaimed, err := e.db.Unclaimed(e.ctx, append(many[:len(many):len(many)], want...))
+	e.ok(err)
+	e.equal(unclaimed, many)
 	// The mail of v is still to be set aside.
-	unclaimed, err := e.db.Unclaimed(e.ctx, []string{"u@a.example", "v@a.example", "w@a.example"})
+	unclaimed, err = e.db.Unclaimed(e.ctx, []string{"u@a.example", "v@a.example", "w@a.example"})
 	e.ok(err)
 	e.equal(unclaimed, []string{"w@a.example"})
 

@@ -35,6 +35,26 @@ func testMove(_ *testing.T, e *env) {
 	if made || second.QuotaBytes != 1<<20 || !second.Moving || second.Generation == first.Generation {
 		e.Errorf("made %v, %+v", made, second)
 	}
+	// Who had no hash there that could be taken keeps the password got here since.
+	const own = "{SHA512-CRYPT}$6$salt$own"
+	stored := func(address string) (password string) {
+		e.Helper()
+		e.ok(e.root.QueryRowContext(e.ctx, "SELECT password FROM `"+e.options.Database+"`.account WHERE address = ?", address).Scan(&password))
+		return password
+	}
+	for _, run := range []struct{ had, want string }{{"", hash.Reveal()}, {own, own}} {
+		if run.had != "" {
+			e.ok(e.db.SetPassword(e.ctx, addr("none@a.example"), accounts.NewSecret(run.had)))
+		}
+		_, err = e.db.BeginMove(e.ctx, move, accounts.NewAccount{Address: addr("none@a.example"), Hash: hash, KeepHash: true})
+		e.ok(err)
+		e.equal(stored("none@a.example"), run.want)
+	}
+	_, err = begin("none@a.example", 0)
+	e.ok(err)
+	e.equal(stored("none@a.example"), hash.Reveal())
+	_, err = e.db.FinishPending(e.ctx, &sessions{})
+	e.ok(err)
 	// Whoever is here already keeps what is theirs.
 	if _, err := begin("settled@a.example", 1); !errors.Is(err, accounts.ErrExists) {
 		e.Errorf("an account in use: %v", err)

@@ -51,7 +51,7 @@ func testInterrupted(_ *testing.T, e *env) {
 		{"DELETE FROM " + database + "schema_version"},
 		{"DELETE FROM " + database + "schema_version WHERE version > 0", "DROP TABLE " + database + "pending_end, " + database + "alias"},
 		{"DROP USER `" + e.options.ServicePrefix + "postfix`@`localhost`"},
-		{"REVOKE SELECT ON " + database + "postfix_account FROM `" + e.options.ServicePrefix + "postfix`@`localhost`"},
+		{"REVOKE SELECT ON " + database + "mailbox FROM `" + e.options.ServicePrefix + "postfix`@`localhost`"},
 	} {
 		for _, statement := range damage {
 			e.exec(statement)
@@ -79,7 +79,7 @@ func testNewer(_ *testing.T, e *env) {
 	if err := e.db.AddDomain(e.ctx, "x.example"); !errors.As(err, &newer) {
 		e.Fatalf("adding a domain gave %v", err)
 	}
-	e.equal(newer, "the database has schema version 9999, made by a newer mailstack; this one knows versions up to 5")
+	e.equal(newer, "the database has schema version 9999, made by a newer mailstack; this one knows versions up to 6")
 }
 
 // What a service's secret lets somebody do, tried with that secret.
@@ -102,15 +102,15 @@ func testServiceRights(_ *testing.T, e *env) {
 		e.ok(err)
 	}
 	for _, query := range []string{
-		"SELECT address, domain, generation, quota_bytes, enabled, system_account, recipient FROM postfix_account",
-		"SELECT * FROM alias", "SELECT name FROM domain",
+		"SELECT address, generation, enabled, system_account, recipient, limited FROM mailbox",
+		"SELECT * FROM alias", "SELECT * FROM domain",
 	} {
 		_, err := postfix.ExecContext(e.ctx, query)
 		e.ok(err)
 	}
 	denied := []string{
 		"SELECT password FROM account", "SELECT * FROM account", "SELECT address FROM account WHERE password LIKE '{%'",
-		"SELECT address FROM account ORDER BY password", "SELECT address FROM account", "HANDLER account OPEN", "HANDLER postfix_account OPEN",
+		"SELECT address FROM account ORDER BY password", "SELECT address FROM account", "HANDLER account OPEN", "SELECT * FROM account_mailbox",
 		"CALL rehash('x', 'y', 'z')",
 	}
 	everyone := []string{
@@ -118,6 +118,7 @@ func testServiceRights(_ *testing.T, e *env) {
 		"SELECT * FROM pending_end", "SELECT * FROM system_setting", "SELECT * FROM schema_version", "CREATE TABLE x (n INT)",
 		"DROP TABLE alias", "SELECT * FROM mysql.global_priv", "SELECT 1 INTO OUTFILE '/tmp/x'", "LOCK TABLES alias WRITE",
 		"SET GLOBAL general_log = 1", "CREATE USER x", "GRANT SELECT ON alias TO PUBLIC", "KILL 1",
+		"SELECT address FROM alias FOR UPDATE", "SET PASSWORD = PASSWORD('x')",
 	}
 	for _, query := range slices.Concat(denied, everyone) {
 		if _, err := postfix.ExecContext(e.ctx, query); !isServerError(err) {

@@ -85,7 +85,7 @@ func (e *env) isCurrent(s accounts.System) {
 func (e *env) probeRecipient(s accounts.System) {
 	e.Helper()
 	var recipient string
-	e.ok(e.root.QueryRowContext(e.ctx, "SELECT recipient FROM `"+e.options.Database+"`.postfix_account WHERE address = ?", s.ProbeAddress()).Scan(&recipient))
+	e.ok(e.root.QueryRowContext(e.ctx, "SELECT recipient FROM `"+e.options.Database+"`.mailbox WHERE address = ?", s.ProbeAddress()).Scan(&recipient))
 	e.equal(recipient, s.ProbeRecipient())
 }
 
@@ -99,6 +99,7 @@ func testHostname(_ *testing.T, e *env) {
 	e.isCurrent(next)
 	e.equal(e.addresses(accounts.AccountFilter{System: true}), []string{next.ProbeAddress()})
 	e.probeRecipient(next)
+	e.equal(e.inhabited(), false)
 	all, err := e.db.ListDomains(e.ctx, true)
 	e.ok(err)
 	e.equal(len(all), 1)
@@ -112,8 +113,9 @@ func testHostname(_ *testing.T, e *env) {
 	e.addDomains("mx.example.net")
 	e.isCurrent(next)
 	e.addAccounts("me@mx.example.net")
+	e.equal(e.inhabited(), true)
 	var anyone int
-	e.ok(e.root.QueryRowContext(e.ctx, "SELECT COUNT(*) FROM `"+e.options.Database+"`.postfix_account WHERE recipient IS NULL").Scan(&anyone))
+	e.ok(e.root.QueryRowContext(e.ctx, "SELECT COUNT(*) FROM `"+e.options.Database+"`.mailbox WHERE recipient IS NULL").Scan(&anyone))
 	e.equal(anyone, 1)
 	e.refused(e.db.RemoveDomain(e.ctx, "mx.example.net"), accounts.ErrInUse, "me@")
 	_, err = e.db.EnsureSystem(e.ctx, system)

@@ -29,11 +29,10 @@ func (s *Source) dnsProver() (*dnsProver, error) {
 		return nil, err
 	}
 	// Providers find zones, and targets of CNAMEs, with the library's client.
-	client := dns01.NewClient(&dns01.Options{RecursiveNameservers: resolvers, Timeout: queryTimeout})
-	dns01.SetDefaultClient(client)
+	dns01.SetDefaultClient(dns01.NewClient(&dns01.Options{RecursiveNameservers: resolvers, Timeout: queryTimeout}))
 	p := &dnsProver{
 		name:    s.cfg.DNSProvider,
-		lookup:  &lookup{client: client, resolvers: resolvers, port: s.authoritativePort},
+		lookup:  newLookup(resolvers, s.authoritativePort),
 		timeout: dns01.DefaultPropagationTimeout, interval: dns01.DefaultPollingInterval,
 	}
 	if p.provider, err = s.provider(); err != nil {

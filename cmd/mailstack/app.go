@@ -25,6 +25,9 @@ type app struct {
 	eng        stack.Engine
 	closers    []func()
 
+	// dns is the last look at the DNS that found no fault.
+	dns dnsLook
+
 	// renewal is what kept the certificate task from renewing, where what is
 	// served can go on being served.
 	renewal error
@@ -33,10 +36,10 @@ type app struct {
 // commands lists the commands in the order in which help shows them.
 func (a *app) commands() []*cobra.Command {
 	return []*cobra.Command{
-		newInitCmd(a), newPlanCmd(a), newUpCmd(a), newDownCmd(a), newStatusCmd(a), newLogsCmd(a),
+		newInitCmd(a), newPlanCmd(a), newUpCmd(a), newDownCmd(a), newStatusCmd(a), newUnbanCmd(a), newLogsCmd(a),
 		newGraphCmd(a), newProbeCmd(a), newMaintainCmd(a), newMigrateCmd(a), newSystemdCmd(a),
 		newDomainCmd(a), newAccountCmd(a), newAliasCmd(a), newSocketCmd(a), newCertCmd(a),
-		newVersionCmd(a),
+		newDNSCmd(a), newDKIMCmd(a), newClientConfigCmd(a), newImagesCmd(a), newVersionCmd(a),
 	}
 }
 

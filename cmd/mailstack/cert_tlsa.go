@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"mailstack/certs"
+	"mailstack/dns"
 )
 
 // tlsaRecord is one DNS record of DANE (RFC 6698; for SMTP, RFC 7672). "3 1 1" is
@@ -39,14 +40,10 @@ func (a *app) certTLSA(format string) error {
 	slices.Sort(ports)
 	records := []tlsaRecord{}
 	for _, port := range ports {
-		name := fmt.Sprintf("_%d._tcp.%s.", port, cfg.Hostname)
-		add := func(pins []certs.Pin, next bool) {
-			for _, pin := range pins {
-				records = append(records, tlsaRecord{Name: name, Data: "3 1 1 " + pin.SHA256, Kind: pin.Kind, Next: next})
-			}
+		for _, key := range daneKeys(state) {
+			rr := key.Record(port, cfg.Hostname)
+			records = append(records, tlsaRecord{Name: rr.Name(), Data: rr.Value(), Kind: key.Kind, Next: key.Next})
 		}
-		add(state.Keys, false)
-		add(state.NextKeys, true)
 	}
 	if format == "json" {
 		return a.printJSON(records)
@@ -61,4 +58,16 @@ func (a *app) certTLSA(format string) error {
 		}
 	}
 	return nil
+}
+
+// daneKeys are the keys that are served, and those that will be.
+func daneKeys(state certs.State) (keys []dns.Key) {
+	add := func(pins []certs.Pin, next bool) {
+		for _, pin := range pins {
+			keys = append(keys, dns.Key{SHA256: pin.SHA256, Kind: pin.Kind, Next: next})
+		}
+	}
+	add(state.Keys, false)
+	add(state.NextKeys, true)
+	return keys
 }

@@ -43,6 +43,7 @@ type people struct {
 	sessions func(ctx context.Context) (accounts.Sessions, error)
 	retire   func(ctx context.Context, address string) (movedTo string, err error)
 	quota    func() (bytes int64, err error) // of an account that is given none
+	sign     func(ctx context.Context) error
 }
 
 func newPeople(a *app) *people {
@@ -60,6 +61,7 @@ func newPeople(a *app) *people {
 			}
 			return cfg.Limits.QuotaBytes, nil
 		},
+		sign: a.sign,
 	}
 }
 

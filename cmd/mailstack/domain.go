@@ -42,11 +42,22 @@ func (p *people) domainAdd() *cobra.Command {
 					return err
 				}
 				p.say("domain %s added", both(domain, accounts.UnicodeDomain(domain)))
+				p.signDomains(ctx)
 				return p.warnDangling(ctx, db, domain)
 			})
 		},
 	}
 }
+
+// signDomains lets the mail of just the domains that there are be signed. What
+// cannot be done now the next up or maintenance run does.
+func (p *people) signDomains(ctx context.Context) {
+	if err := p.sign(ctx); err != nil {
+		p.warn(unsigned, err)
+	}
+}
+
+const unsigned = "who signs mail does not know of it before the next `mailstack up` or `mailstack maintain`: %v"
 
 // warnDangling names aliases into a domain whose targets are nobody's yet.
 func (p *people) warnDangling(ctx context.Context, db directory, domain string) error {
@@ -129,6 +140,7 @@ func (p *people) domainRemove() *cobra.Command {
 					return err
 				}
 				p.say("domain %s removed", both(domain, accounts.UnicodeDomain(domain)))
+				p.signDomains(cmd.Context())
 				return nil
 			})
 		},

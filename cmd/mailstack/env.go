@@ -5,11 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"strings"
+	"net/netip"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"mailstack/accounts"
 	"mailstack/config"
@@ -38,6 +35,11 @@ func (a *app) config() (*config.Config, error) {
 	return a.cfg, nil
 }
 
+// graph is what the configuration makes of the services that there are.
+func graph(cfg *config.Config) (*stack.Graph, error) {
+	return stack.NewGraph(stack.Without(stack.Catalog(), cfg.Off()...))
+}
+
 // layout says where the configured stack is on this host.
 func layout(cfg *config.Config) stack.Layout {
 	paths := map[string]string{
@@ -52,10 +54,21 @@ func (a *app) settings(cfg *config.Config) (stack.Settings, error) {
 	set := stack.Settings{
 		Name: cfg.Name, Hostname: cfg.Hostname, Layout: layout(cfg),
 		Ports: cfg.Listen.Ports(), MessageBytes: cfg.Limits.MessageBytes,
+		WrongPasswords: cfg.Limits.WrongPasswords, SharedAddresses: cfg.Limits.SharedAddresses,
 		Memory: map[string]int64{
 			"mysql": cfg.Limits.MySQLMemory, "dovecot": cfg.Limits.DovecotMemory, "postfix": cfg.Limits.PostfixMemory,
+			"filter": cfg.Limits.FilterMemory, "valkey": cfg.Limits.ValkeyMemory,
 		},
-		Base: cfg.Images.Base, Mirror: cfg.Images.Mirror,
+		Filter: images.Filter{
+			WhenDown: cfg.Filter.WhenDown, Mark: cfg.Filter.Mark, Greylist: cfg.Filter.Greylist, Reject: cfg.Filter.Reject,
+			TrustedForwarders: cfg.Filter.TrustedForwarders,
+		},
+		Sending: images.Sending{
+			MessagesPerHour: cfg.Limits.MessagesPerHour, MessagesPerDay: cfg.Limits.MessagesPerDay,
+			RecipientsPerHour: cfg.Limits.RecipientsPerHour, RecipientsPerDay: cfg.Limits.RecipientsPerDay,
+			Unlimited: cfg.Limits.UnlimitedSenders,
+		},
+		IP: cfg.Network.IP, Base: cfg.Images.Base, Mirror: cfg.Images.Mirror,
 	}
 	for _, address := range cfg.Listen.Addresses {
 		if address.Is6() && !stack.HasIPv6() {
@@ -64,50 +77,16 @@ func (a *app) settings(cfg *config.Config) (stack.Settings, error) {
 		}
 		set.Listen = append(set.Listen, address)
 	}
-	if cfg.Relay.Host == "" {
-		return set, nil
+	for _, text := range cfg.Network.Resolvers {
+		resolver, err := netip.ParseAddr(text)
+		if err != nil {
+			return set, fmt.Errorf("network.resolvers: %w", err)
+		}
+		set.Resolvers = append(set.Resolvers, resolver)
 	}
-	set.Relay = &images.Relay{Host: cfg.Relay.Host, Port: int(cfg.Relay.Port), User: cfg.Relay.User}
-	if cfg.Relay.PasswordFile == "" {
-		return set, nil
-	}
-	password, generation, err := readPasswordFile(cfg.Relay.PasswordFile)
-	if err != nil {
-		return set, fmt.Errorf("read relay.password_file: %w", err)
-	}
-	set.Relay.Password, set.RelayGeneration = password, generation
-	return set, nil
-}
-
-// readPasswordFile reads a password of one line from a file that nobody but
-// its owner can read. Its generation is when it was last changed.
-func readPasswordFile(path string) (password string, generation int64, err error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return "", 0, err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return "", 0, err
-	}
-	switch {
-	case !info.Mode().IsRegular():
-		return "", 0, fmt.Errorf("%s is not a regular file", path)
-	case info.Mode().Perm()&0o077 != 0:
-		return "", 0, fmt.Errorf("%s can be read by others: chmod 600 %s", path, path)
-	case info.Size() > 1024:
-		return "", 0, fmt.Errorf("%s has %d bytes: more than a password of one line", path, info.Size())
-	}
-	data := make([]byte, info.Size())
-	if _, err := f.Read(data); err != nil {
-		return "", 0, fmt.Errorf("%s is empty or cannot be read: %w", path, err)
-	}
-	password = strings.TrimRight(string(data), "\r\n")
-	if password == "" || strings.ContainsAny(password, "\r\n\x00") {
-		return "", 0, fmt.Errorf("%s must hold the password in one line", path)
-	}
-	return password, info.ModTime().UnixNano(), nil
+	var err error
+	set.Relays, err = relays(cfg)
+	return set, err
 }
 
 // secretNames lists the secrets of a stack.

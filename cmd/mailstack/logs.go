@@ -50,7 +50,7 @@ func (a *app) logs(ctx context.Context, services []string, spec stack.LogSpec) e
 	if err != nil {
 		return err
 	}
-	g, err := stack.NewGraph(stack.Catalog())
+	g, err := graph(cfg)
 	if err != nil {
 		return err
 	}

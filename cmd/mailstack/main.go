@@ -125,7 +125,7 @@ func newRootCmd(a *app) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "mailstack",
 		Short: "A proven mail server out of containers that talk over Unix sockets",
-		Long: "mailstack builds and starts MariaDB, Dovecot and Postfix containers that talk\n" +
+		Long: "mailstack builds and starts MariaDB, Dovecot, Postfix and Rspamd containers, which talk\n" +
 			"over Unix sockets, makes TLS certificates, and proves the result by logging in.",
 		SilenceErrors:     true,
 		SilenceUsage:      true,

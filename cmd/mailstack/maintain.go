@@ -40,9 +40,10 @@ func newMaintainCmd(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "maintain",
 		Short: "Do what a good administrator does daily: certificates, updates, a probe",
-		Long: "maintain renews and installs the certificate when it is due, finishes what a\n" +
-			"changed account left open, looks for updates of the images' packages, runs the\n" +
-			"probe and keeps its result. Run it daily; it is cheap and safe to repeat.\n" +
+		Long: "maintain renews and installs the certificate when it is due, moves rotations of\n" +
+			"signing keys on, finishes what a changed account left open, looks for updates of\n" +
+			"the images' packages, runs the probe and keeps its result. Run it daily; it is\n" +
+			"cheap and safe to repeat.\n" +
 			"`mailstack systemd` prints a timer for it.\n\n" +
 			"With --watch it stays in the foreground and sees to certificates alone: at once\n" +
 			"when one of the configured files changes, and whenever one is due.",
@@ -85,7 +86,13 @@ func (a *app) maintain(ctx context.Context) error {
 		fmt.Fprintf(a.Stdout, "%-12s %s\n", what, said)
 	}
 	step("certificate", func() (string, error) { return a.maintainCertificate(ctx, t) })
+	if len(signers(t.graph)) > 0 {
+		step("signing", func() (string, error) { return a.maintainSigning(ctx, t) })
+	}
 	step("accounts", func() (string, error) { return a.maintainAccounts(ctx) })
+	if said, err := a.maintainMigration(ctx, t.cfg); said != "" || err != nil {
+		step("migration", func() (string, error) { return said, err })
+	}
 	step("updates", func() (string, error) { return maintainUpdates(ctx, t, m) })
 	var report probe.Report
 	step("probe", func() (string, error) {
@@ -127,8 +134,10 @@ func (a *app) maintainCertificate(ctx context.Context, t *target) (string, error
 			said, cause = "done: "+cause, ""
 		}
 	}
-	for service := range o.ReloadDue {
-		cause = cmp.Or(cause, service+" has not taken it yet")
+	for _, service := range tlsServices(t.graph) {
+		if o.ReloadDue[service] {
+			cause = cmp.Or(cause, service+" has not taken it yet")
+		}
 	}
 	if cause == "" {
 		cause = a.notServed(ctx, t.cfg)
@@ -212,6 +221,26 @@ func (a *app) maintainAccounts(ctx context.Context) (string, error) {
 		return "nothing pending", nil
 	}
 	return fmt.Sprintf("ended the sessions of %d changed accounts", ended), nil
+}
+
+// maintainMigration gives the room back that a migration has left which was killed
+// at its very end. While one runs it does nothing, and says nothing.
+func (a *app) maintainMigration(ctx context.Context, cfg *config.Config) (string, error) {
+	unlock, err := stack.LockMigration(layout(cfg), time.Now())
+	if err != nil {
+		return "", nil
+	}
+	defer unlock()
+	db, done, err := a.database(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer done()
+	freed, err := a.tidyMigration(ctx, cfg, db)
+	if err != nil || !freed {
+		return "", err
+	}
+	return "removed what a migration had left that has ended", nil
 }
 
 // maintainUpdates looks for newer packages than the images have.

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"path"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -18,7 +20,8 @@ type migrateFlags struct {
 	caFile, tlsName string
 	rsync           rsyncFlags
 	dryRun, final   bool
-	jobs, maxDelete int
+	jobs            int
+	maxDelete       int    // migrate.Options.MaxDelete
 	verify          string // verifySome or verifyFull
 	format          string
 }
@@ -72,7 +75,14 @@ func newMigrateCmd(a *app) *cobra.Command {
 	flags.BoolVar(&f.dryRun, "dry-run", false, "look at the old server, and change nothing")
 	flags.BoolVar(&f.final, "final", false, "make the last copy, removing what was removed there, and open the accounts")
 	flags.IntVar(&f.jobs, "jobs", 4, "`N` connections at a time")
-	flags.IntVar(&f.maxDelete, "max-delete", 1000, "no more than `N` messages of a mailbox may be gone there since they were copied")
+	flags.Func("max-delete", "no more than `N` messages of a mailbox may be gone there since they were copied (default: a tenth of it, at least 100)", func(given string) error {
+		n, err := strconv.ParseUint(given, 10, 31)
+		if err != nil {
+			return errors.New("not a number of messages")
+		}
+		f.maxDelete = cmp.Or(int(n), -1) // 0 is none
+		return nil
+	})
 	addFormat(cmd, &f.format)
 	flags.StringVar(&f.verify, "verify", verifySome, "compare a `SAMPLE` of the messages octet by octet, or all: sample or full")
 	flags.StringVar(&f.imapFrom, "imap-from", "", "`URL` of the old server: imaps://HOST[:PORT], or imap:// for STARTTLS")
@@ -144,9 +154,6 @@ func (f *migrateFlags) check() error {
 	}
 	if f.jobs < 1 || f.jobs > 64 {
 		errs = append(errs, fmt.Errorf("--jobs %d: not between 1 and 64", f.jobs))
-	}
-	if f.maxDelete < 0 {
-		errs = append(errs, fmt.Errorf("--max-delete %d: less than none", f.maxDelete))
 	}
 	if f.verify != verifySome && f.verify != verifyFull {
 		errs = append(errs, fmt.Errorf("--verify %q: allowed are %s and %s", f.verify, verifySome, verifyFull))

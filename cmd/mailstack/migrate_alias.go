@@ -12,6 +12,7 @@ import (
 // targets are. An alias may lead to another one: what cannot be made is tried
 // again after the others.
 func (m *rsyncMigration) aliases(ctx context.Context) error {
+	defer m.mover.signDomains(ctx)
 	left := m.old.list.Aliases
 	for {
 		var again []migrate.Alias
@@ -69,7 +70,7 @@ func (m *rsyncMigration) alias(ctx context.Context, alias migrate.Alias) error {
 	if len(missing) == 0 {
 		return nil
 	}
-	if err := m.mover.db.AddDomain(ctx, address.Domain); err != nil && !errors.Is(err, accounts.ErrExists) {
+	if err := m.mover.domain(ctx, address.Domain); err != nil {
 		return err
 	}
 	return m.mover.db.AddAlias(ctx, address, missing...)

@@ -24,14 +24,16 @@ type cutOver struct {
 	whole bool      // all accounts were opened
 }
 
-// freeze ends the use of the old server, by the user's own command or hand, and
-// waits until what its MTA has taken is delivered.
+// freeze ends the use of the old server, by the user's own command or hand.
 func (m *rsyncMigration) freeze(ctx context.Context, migration *migrate.Migration, bar *moveBar) error {
 	forecast, err := migration.Forecast(ctx)
 	if err != nil {
 		return err
 	}
 	bar.clear()
+	for _, r := range forecast.Problems {
+		fmt.Fprintf(m.Stderr, "! account %s will not be opened: %s\n", r.Address, remote.Visible(r.Problem))
+	}
 	m.cutOver = &cutOver{}
 	if forecast.Known {
 		m.cutOver.Forecast = forecast.Downtime.Seconds()
@@ -54,7 +56,7 @@ func (m *rsyncMigration) freeze(ctx context.Context, migration *migrate.Migratio
 			return fmt.Errorf("freeze the old server with --freeze-command: %w", err)
 		}
 	}
-	return m.waitForQueue(ctx)
+	return nil
 }
 
 // stoppedWord is what a person types who has stopped the old server.

@@ -18,9 +18,11 @@ import (
 
 	"mailstack/accounts"
 	"mailstack/config"
+	"mailstack/migrate"
 	"mailstack/migrate/imapcopy"
 	"mailstack/migrate/remote"
 	"mailstack/probe"
+	"mailstack/stack"
 )
 
 const (
@@ -88,8 +90,23 @@ func (a *app) migrateIMAP(ctx context.Context, f migrateFlags) error {
 	if err := m.hold(ctx, mover); err != nil {
 		return err
 	}
+	id, err := stack.ReadIdentity(layout(cfg), nil, time.Now())
+	if err != nil {
+		return err
+	}
+	logins, err := mover.logins(ctx)
+	if err != nil {
+		return err
+	}
+	to := destination(cfg, id.ID)
+	_, opened, err := migrate.Brought(to.Volume, f.imapFrom)
+	if err != nil {
+		return err
+	}
 	report := migratedReport{Schema: 1, From: f.imapFrom, Final: f.final, Mailboxes: m.copyAll(ctx, mover)}
-	return m.conclude(ctx, mover, report)
+	m.askHere(ctx, to, logins, report.Mailboxes)
+	report.Mailboxes = append(report.Mailboxes, leftBehind(mover, users, opened)...)
+	return m.conclude(ctx, mover, to, report)
 }
 
 // oldServer is where to copy from.
@@ -158,7 +175,7 @@ func (m *imapMigration) dryRun(ctx context.Context) error {
 		r, err := imapcopy.Count(ctx, imapcopy.User{Name: u.address.String(), From: m.login(m.from, u)})
 		report.Mailboxes[i].Result = r
 		if err != nil {
-			report.Mailboxes[i].Error = err.Error()
+			report.Mailboxes[i].Error = migrate.Advised(err)
 		}
 	})
 	if err := m.print(report); err != nil {
@@ -230,7 +247,7 @@ func (m *imapMigration) copyAll(ctx context.Context, mover *mover) []migratedMai
 		r, err := copyPatiently(ctx, job, options)
 		all[i].Result = r
 		if err != nil {
-			all[i].Error = strings.ReplaceAll(err.Error(), "\n", "; ")
+			all[i].Error = strings.ReplaceAll(migrate.Advised(err), "\n", "; ")
 		}
 		mu.Lock()
 		defer mu.Unlock()
@@ -242,6 +259,20 @@ func (m *imapMigration) copyAll(ctx context.Context, mover *mover) []migratedMai
 		}
 	}
 	return all
+}
+
+// askHere logs in to every mailbox that is whole, as its owner would, and compares
+// what this server says by IMAP and POP3 with the files that it keeps.
+func (m *imapMigration) askHere(ctx context.Context, to migrate.Destination, logins migrate.Logins, all []migratedMailbox) {
+	m.each(ctx, func(i int, u movingUser) {
+		if !all[i].whole() {
+			return
+		}
+		lines, err := migrate.CheckLogin(ctx, to, u.address.String(), logins)
+		if all[i].Different = append(all[i].Different, lines...); err != nil {
+			all[i].Error = err.Error()
+		}
+	})
 }
 
 // copyPatiently copies a mailbox, again where a connection broke.
@@ -268,13 +299,17 @@ func copyPatiently(ctx context.Context, u imapcopy.User, o imapcopy.Options) (im
 }
 
 // conclude opens what is whole after the last copy, and says how it ended.
-func (m *imapMigration) conclude(ctx context.Context, mover *mover, report migratedReport) error {
+func (m *imapMigration) conclude(ctx context.Context, mover *mover, to migrate.Destination, report migratedReport) error {
 	var opened []accounts.Address
+	var names []string
 	if m.flags.final {
 		for i, u := range m.users {
 			if report.Mailboxes[i].whole() {
-				opened = append(opened, u.address)
+				opened, names = append(opened, u.address), append(names, u.address.String())
 			}
+		}
+		if err := migrate.Remember(to, m.flags.imapFrom, names); err != nil {
+			return err
 		}
 		if err := mover.end(ctx, opened); err != nil {
 			return err

@@ -7,6 +7,9 @@ import (
 	"time"
 
 	"mailstack/accounts"
+	"mailstack/config"
+	"mailstack/migrate"
+	"mailstack/probe"
 	"mailstack/stack"
 )
 
@@ -18,6 +21,8 @@ type mover struct {
 	move accounts.Move
 	// left are the accounts that are not moved, by address, and why.
 	left map[string]error
+	// added says that there are domains whose mail nobody signs yet.
+	added bool
 }
 
 // newMover takes the lock of migrations, so that two runs do not change the
@@ -42,22 +47,43 @@ func (a *app) newMover(ctx context.Context) (m *mover, done func(), err error) {
 		done()
 		return nil, nil, err
 	}
+	if _, err := a.tidyMigration(ctx, cfg, db); err != nil {
+		done()
+		return nil, nil, err
+	}
 	return &mover{app: a, db: db, move: accounts.NewMove(), left: map[string]error{}}, done, nil
+}
+
+// tidyMigration ends what a run has left that was killed. The lock of migrations is
+// taken.
+func (a *app) tidyMigration(ctx context.Context, cfg *config.Config, db *accounts.DB) (freed bool, err error) {
+	id, err := stack.ReadIdentity(layout(cfg), nil, time.Now())
+	if err != nil {
+		return false, err
+	}
+	list, err := db.ListAccounts(ctx, accounts.AccountFilter{})
+	if err != nil {
+		return false, err
+	}
+	var waiting []string
+	for _, account := range list {
+		if account.Moving {
+			waiting = append(waiting, account.Address)
+		}
+	}
+	return migrate.Tidy(destination(cfg, id.ID), waiting)
 }
 
 // begin holds accounts, and makes those that are not there, with their domains.
 // It returns those that are being moved now; others are in use here already and
 // are left alone, with a line that says so.
 func (m *mover) begin(ctx context.Context, list []accounts.NewAccount) (moving []accounts.Address, err error) {
+	defer m.signDomains(ctx)
 	known, added := map[string]bool{}, 0
 	for _, n := range list {
 		if domain := n.Address.Domain; !known[domain] {
 			known[domain] = true
-			err := m.db.AddDomain(ctx, domain)
-			switch {
-			case err == nil:
-				m.tell("domain %s added", bothDomain(domain))
-			case !errors.Is(err, accounts.ErrExists):
+			if err := m.domain(ctx, domain); err != nil {
 				return moving, err
 			}
 		}
@@ -80,6 +106,31 @@ func (m *mover) begin(ctx context.Context, list []accounts.NewAccount) (moving [
 	return moving, nil
 }
 
+// domain makes a domain where it is not there.
+func (m *mover) domain(ctx context.Context, domain string) error {
+	err := m.db.AddDomain(ctx, domain)
+	if errors.Is(err, accounts.ErrExists) {
+		return nil
+	}
+	if err == nil {
+		m.added = true
+		m.tell("domain %s added", bothDomain(domain))
+	}
+	return err
+}
+
+// signDomains lets the mail of domains be signed that were added.
+func (m *mover) signDomains(ctx context.Context) {
+	if !m.added {
+		return
+	}
+	if err := m.sign(ctx); err != nil {
+		m.tell("warning: "+unsigned, err)
+		return
+	}
+	m.added = false
+}
+
 // end opens accounts to their owners and to mail.
 func (m *mover) end(ctx context.Context, list []accounts.Address) error {
 	if len(list) == 0 {
@@ -93,3 +144,33 @@ func (m *mover) tell(format string, args ...any) { fmt.Fprintf(m.Stderr, format+
 
 // bothDomain is both of a domain.
 func bothDomain(domain string) string { return both(domain, accounts.UnicodeDomain(domain)) }
+
+// logins ask this stack, as the owner of each account would, with the password
+// of the move.
+func (m *mover) logins(ctx context.Context) (migrate.Logins, error) {
+	base, err := m.probeTarget(ctx)
+	if err != nil {
+		return migrate.Logins{}, err
+	}
+	as := func(address string) *probe.Target {
+		t := base
+		t.User, t.Password = address, probe.Secret(m.move.Password().Reveal())
+		return &t
+	}
+	ports := base.Ports
+	var l migrate.Logins
+	if ports["imap"] != 0 || ports["imaps"] != 0 {
+		l.Folders = func(ctx context.Context, address string, names []string) (map[string]migrate.FolderState, error) {
+			states, err := as(address).Folders(ctx, names)
+			here := map[string]migrate.FolderState{}
+			for name, s := range states {
+				here[name] = migrate.FolderState(s)
+			}
+			return here, err
+		}
+	}
+	if ports["pop3"] != 0 || ports["pop3s"] != 0 {
+		l.Maildrop = func(ctx context.Context, address string) (int, int64, error) { return as(address).Maildrop(ctx) }
+	}
+	return l, nil
+}

@@ -1,11 +1,9 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"time"
 
@@ -14,7 +12,6 @@ import (
 	"mailstack/migrate"
 	"mailstack/migrate/remote"
 	"mailstack/migrate/source"
-	"mailstack/probe"
 	"mailstack/stack"
 )
 
@@ -38,20 +35,6 @@ type rsyncFlags struct {
 	leaveQueue bool
 }
 
-// oldHost is a host to move from, and what was found there.
-type oldHost struct {
-	host   *remote.Host
-	facts  *source.Facts
-	list   *source.Listing
-	stores *source.Stores
-	checks []source.Check
-}
-
-// ready says whether the host can be moved.
-func (o *oldHost) ready() bool {
-	return !slices.ContainsFunc(o.checks, func(c source.Check) bool { return c.Level == source.Fail })
-}
-
 // rsyncMigration is a run of `mailstack migrate --rsync-from`.
 type rsyncMigration struct {
 	*app
@@ -64,6 +47,8 @@ type rsyncMigration struct {
 	queue migrate.MailQueue
 	// cutOver is nil before the last copy.
 	cutOver *cutOver
+	// openMigration opens the migration of the accounts that are moved.
+	openMigration func() (*migrate.Migration, error)
 }
 
 func (a *app) migrateRsync(ctx context.Context, f migrateFlags) (err error) {
@@ -105,86 +90,16 @@ func (a *app) migrateRsync(ctx context.Context, f migrateFlags) (err error) {
 	return m.run(ctx, cfg)
 }
 
-// lookAt finds out what the old host is and who has mail there. What was looked
-// at is returned also where it did not come to an end.
-func (a *app) lookAt(ctx context.Context, host *remote.Host, cfg *config.Config, f rsyncFlags) (*oldHost, error) {
-	old := &oldHost{host: host}
-	needs := source.Needs{FreeBytes: -1, Rsync: migrate.CheckRsync(ctx)}
-	if free, err := stack.FreeBytes(layout(cfg).Volume("vmail")); err == nil {
-		needs.FreeBytes = free
-	}
-	err := old.look(ctx, f, func() (source.Dumper, func() error, error) {
-		if f.datadir != "" {
-			return a.openDatadir(ctx, host, cfg, f.datadir)
-		}
-		dumper, err := source.FindDumper(ctx, host, old.facts)
-		return dumper, func() error { return nil }, err
-	})
-	if old.stores != nil {
-		// A speed that cannot be measured is no reason not to move.
-		if speed, err := source.Speed(ctx, host); err == nil {
-			needs.OctetsPerSecond = speed
-		}
-		if limit := float64(f.kbytes) * 1024; limit > 0 {
-			needs.OctetsPerSecond = min(needs.OctetsPerSecond, limit)
-		}
-	}
-	if old.facts != nil {
-		old.checks = source.Preflight(old.facts, old.list, old.stores, needs)
-	}
-	return old, err
-}
-
-// look is lookAt's. open finds a way into the database; what it returns beside
-// that gives it up again.
-func (o *oldHost) look(ctx context.Context, f rsyncFlags, open func() (source.Dumper, func() error, error)) (err error) {
-	if o.facts, err = source.Inspect(ctx, o.host, source.Options{Container: f.container}); err != nil {
-		return err
-	}
-	if o.facts.Files != "" && f.datadir == "" && f.mapFile == "" && f.database == "" {
-		o.list, err = source.ReadFiles(ctx, o.host, o.facts, "")
-	} else {
-		o.list, err = o.fromDatabase(ctx, f, open)
-	}
-	if err != nil {
-		return err
-	}
-	if err := f.choose(o.list); err != nil {
-		return err
-	}
-	o.stores, err = source.Locate(ctx, o.host, o.facts, o.list, source.LocateOptions{Layout: f.layout})
-	return err
-}
-
-func (o *oldHost) fromDatabase(ctx context.Context, f rsyncFlags, open func() (source.Dumper, func() error, error)) (list *source.Listing, err error) {
-	options := source.AccountOptions{Database: f.database}
-	if f.mapFile != "" {
-		file, err := os.Open(f.mapFile)
-		if err != nil {
-			return nil, fmt.Errorf("read --map: %w", err)
-		}
-		defer file.Close()
-		if options.Mapping, err = source.ParseMapping(f.mapFile, file); err != nil {
-			return nil, usageError(err)
-		}
-	}
-	dumper, done, err := open()
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, done()) }()
-	return source.ReadAccounts(ctx, dumper, o.facts, options)
-}
-
 // run moves.
 func (m *rsyncMigration) run(ctx context.Context, cfg *config.Config) error {
-	if err := m.hold(ctx); err != nil {
+	if err := m.domains(ctx); err != nil {
 		return err
 	}
-	if err := m.aliases(ctx); err != nil {
+	var err error
+	if m.moving, err = m.hold(ctx, m.old.list.Accounts); err != nil {
 		return err
 	}
-	logins, err := m.logins(ctx)
+	logins, err := m.mover.logins(ctx)
 	if err != nil {
 		return err
 	}
@@ -194,17 +109,23 @@ func (m *rsyncMigration) run(ctx context.Context, cfg *config.Config) error {
 	}
 	bar := newMoveBar(m.Stderr)
 	defer bar.end()
-	migration, err := migrate.Open(migrate.Options{
-		From: migrate.Over(m.old.host), To: destination(cfg, id.ID), Accounts: m.selected(),
-		Workers: m.flags.jobs, KBytesPerSecond: m.flags.rsync.kbytes, MaxDelete: cmp.Or(m.flags.maxDelete, -1), // 0 is none
-		Verify: migrate.Verify{Sample: verifySample, Full: m.flags.verify == verifyFull}, Progress: bar,
-	})
+	m.openMigration = func() (*migrate.Migration, error) {
+		return migrate.Open(migrate.Options{
+			From: migrate.Over(m.old.host), To: destination(cfg, id.ID), Accounts: m.selected(),
+			Workers: m.flags.jobs, KBytesPerSecond: m.flags.rsync.kbytes, MaxDelete: m.flags.maxDelete,
+			Verify: migrate.Verify{Sample: verifySample, Full: m.flags.verify == verifyFull}, Progress: bar,
+		})
+	}
+	migration, err := m.openMigration()
 	if err != nil {
 		return err
 	}
 	defer migration.Close()
 	if len(m.moving) == 0 {
-		return m.carryLate(ctx, migration)
+		return errors.Join(m.follow(ctx, migration), m.carryLate(ctx, migration))
+	}
+	if err := m.follow(ctx, migration); err != nil {
+		return err
 	}
 	err = m.passAndConclude(ctx, migration, logins, bar)
 	if err != nil {
@@ -213,9 +134,29 @@ func (m *rsyncMigration) run(ctx context.Context, cfg *config.Config) error {
 	return err
 }
 
+// follow makes accounts and aliases what they have become on the old server.
+func (m *rsyncMigration) follow(ctx context.Context, migration *migrate.Migration) error {
+	if err := m.followAliases(ctx, migration); err != nil {
+		return err
+	}
+	if err := m.aliases(ctx); err != nil {
+		return err
+	}
+	return m.followGone(ctx, migration)
+}
+
 func (m *rsyncMigration) passAndConclude(ctx context.Context, migration *migrate.Migration, logins migrate.Logins, bar *moveBar) error {
 	if m.flags.final {
 		if err := m.freeze(ctx, migration, bar); err != nil {
+			return err
+		}
+		again, err := m.catchUp(ctx, migration)
+		if err != nil {
+			return err
+		}
+		defer again.Close()
+		migration = again
+		if err := m.waitForQueue(ctx); err != nil {
 			return err
 		}
 	}
@@ -223,42 +164,15 @@ func (m *rsyncMigration) passAndConclude(ctx context.Context, migration *migrate
 	if err == nil {
 		err = migration.Login(ctx, report, logins)
 	}
+	if err == nil && m.flags.final {
+		err = migration.Settle(ctx, report)
+	}
 	report.Mailboxes = append(report.Mailboxes, m.leftBehind(migration.Opened())...)
 	bar.end()
 	if err != nil {
 		return errors.Join(m.printReport(report), err)
 	}
 	return m.conclude(ctx, migration, report)
-}
-
-// logins ask this stack, as the owner of each account would, with the password
-// of the move.
-func (m *rsyncMigration) logins(ctx context.Context) (migrate.Logins, error) {
-	base, err := m.probeTarget(ctx)
-	if err != nil {
-		return migrate.Logins{}, err
-	}
-	as := func(address string) *probe.Target {
-		t := base
-		t.User, t.Password = address, probe.Secret(m.mover.move.Password().Reveal())
-		return &t
-	}
-	ports := base.Ports
-	var l migrate.Logins
-	if ports["imap"] != 0 || ports["imaps"] != 0 {
-		l.Folders = func(ctx context.Context, address string, names []string) (map[string]migrate.FolderState, error) {
-			states, err := as(address).Folders(ctx, names)
-			here := map[string]migrate.FolderState{}
-			for name, s := range states {
-				here[name] = migrate.FolderState(s)
-			}
-			return here, err
-		}
-	}
-	if ports["pop3"] != 0 || ports["pop3s"] != 0 {
-		l.Maildrop = func(ctx context.Context, address string) (int, int64, error) { return as(address).Maildrop(ctx) }
-	}
-	return l, nil
 }
 
 // verifySample is how many messages of each mailbox are compared by checksum,
@@ -274,48 +188,48 @@ func destination(cfg *config.Config, id string) migrate.Destination {
 	}
 }
 
-// hold makes the accounts wait, and drops those that are in use already.
-func (m *rsyncMigration) hold(ctx context.Context) error {
+// domains makes the domains, those without accounts as well where not only some are
+// wanted.
+func (m *rsyncMigration) domains(ctx context.Context) error {
+	for _, domain := range m.old.list.Domains {
+		if only := m.flags.rsync.only; len(only) == 0 || slices.Contains(only, "@"+domain) {
+			if err := m.mover.domain(ctx, domain); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// hold makes accounts wait, and drops those that are in use already.
+func (m *rsyncMigration) hold(ctx context.Context, there []migrate.Account) (moving []accounts.Address, err error) {
 	var list []accounts.NewAccount
 	var reset []string
-	for _, a := range m.old.list.Accounts {
+	for _, a := range there {
 		address, err := accounts.ParseAccount(a.Address)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		n := accounts.NewAccount{Address: address, Hash: accounts.NewSecret(string(a.Hash)), QuotaBytes: a.QuotaBytes, Disabled: a.Disabled}
 		n.AllowWeak = m.flags.rsync.allowWeak && accounts.WeakHash(n.Hash)
 		if accounts.CheckHash(n.Hash) != nil && !n.AllowWeak {
 			// Nobody knows this one: the account gets its mail, and waits for a new
-			// password.
+			// password, which the next run leaves alone.
+			n.KeepHash = true
 			if n.Hash, err = accounts.HashPassword(accounts.GeneratePassword()); err != nil {
-				return err
+				return nil, err
 			}
 			reset = append(reset, a.Address)
 		}
 		list = append(list, n)
 	}
-	moving, err := m.mover.begin(ctx, list)
-	if err != nil {
-		return err
+	if moving, err = m.mover.begin(ctx, list); err != nil {
+		return nil, err
 	}
-	m.moving = moving
 	for _, address := range reset {
 		fmt.Fprintf(m.Stderr, "account %s needs a new password, as its hash there is one that Dovecot does not verify: mailstack account passwd %s\n", address, address)
 	}
-	return nil
-}
-
-// leftBehind are the accounts of the old host whose mail stays there, as somebody
-// has the address here whom no earlier run from there has brought.
-func (m *rsyncMigration) leftBehind(opened []string) (list []migrate.Result) {
-	for _, a := range m.old.list.Accounts {
-		if why := m.mover.left[a.Address]; why != nil && !slices.Contains(opened, a.Address) {
-			list = append(list, migrate.Result{Address: a.Address, Problem: fmt.Sprintf(
-				"its mail was not moved: %v; remove that here, or name the accounts to be moved (--only)", why)})
-		}
-	}
-	return list
+	return moving, nil
 }
 
 // selected are the accounts of the old host that this run moves.

@@ -72,3 +72,23 @@ func TestReadUsers(t *testing.T) {
 		t.Errorf("%v, %v", users, err)
 	}
 }
+
+// FuzzUsers: a file of users names each account once, or it is refused.
+func FuzzUsers(f *testing.F) {
+	f.Add("alice,secret-of-a,alice@example.org\n# comment\n\"b,b\",\"secret\"\"x\",bob@example.org\n")
+	f.Add("\ufeffalice@example.org,secret-of-a\nalice@example.org,secret-of-b\n")
+	f.Add("a,b,c,d\n\"")
+	f.Fuzz(func(t *testing.T, file string) {
+		users, err := parseUsers(strings.NewReader(file))
+		seen := map[string]bool{}
+		for _, u := range users {
+			if u.login == "" || seen[u.address.String()] {
+				t.Errorf("user %q, %s", u.login, u.address)
+			}
+			seen[u.address.String()] = true
+		}
+		if err == nil && len(users) == 0 {
+			t.Error("no user, and no error")
+		}
+	})
+}

@@ -37,6 +37,7 @@ func (d *desk) run(t *testing.T, line ...string) error {
 			return "/removed/" + address, d.db.do("retire", address)
 		},
 		quota: func() (int64, error) { return 7, nil },
+		sign:  func(context.Context) error { return d.db.do("sign") },
 	}
 	root := &cobra.Command{Use: "mailstack", SilenceErrors: true, SilenceUsage: true}
 	root.AddCommand(domainCommands(p), accountCommands(p), aliasCommands(p))

@@ -32,7 +32,7 @@ func (a *app) open(ctx context.Context) (*target, error) {
 	if err != nil {
 		return nil, err
 	}
-	g, err := stack.NewGraph(stack.Catalog())
+	g, err := graph(cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -160,7 +160,7 @@ func (a *app) printPlan(p *stack.Plan, format string) error {
 	}{entries})
 }
 
-// newGraphCmd draws the sockets: from the catalogue alone, without an engine.
+// newGraphCmd draws the sockets: without an engine.
 func newGraphCmd(a *app) *cobra.Command {
 	var format string
 	cmd := &cobra.Command{
@@ -168,7 +168,11 @@ func newGraphCmd(a *app) *cobra.Command {
 		Short: "Draw which service talks to which over which socket",
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			g, err := stack.NewGraph(stack.Catalog())
+			cfg, err := a.config()
+			if err != nil {
+				return err
+			}
+			g, err := graph(cfg)
 			if err != nil {
 				return err
 			}
@@ -218,7 +222,7 @@ func (a *app) listSockets(format string) error {
 	if err != nil {
 		return err
 	}
-	g, err := stack.NewGraph(stack.Catalog())
+	g, err := graph(cfg)
 	if err != nil {
 		return err
 	}

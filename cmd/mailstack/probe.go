@@ -318,6 +318,9 @@ func (a *app) proof(ctx context.Context, started bool) (probe.Report, error) {
 		return probe.Report{}, err
 	}
 	o := withStanding(probe.Options{Timeout: cfg.Probe.Timeout, Untimed: started}, cfg.Probe.Warning, cfg.Probe.Critical)
+	if started { // the DNS is no work of the start's: the look outward is for it
+		o.Skip = []string{"dns"}
+	}
 	return probe.RunRetrying(ctx, t, o, proofRetries), nil
 }
 

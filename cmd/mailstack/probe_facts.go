@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net"
 	"net/netip"
@@ -24,6 +23,7 @@ import (
 	"mailstack/accounts"
 	"mailstack/certs"
 	"mailstack/config"
+	"mailstack/dns"
 	"mailstack/probe"
 	"mailstack/stack"
 )
@@ -39,8 +39,9 @@ type facts struct {
 	rights func(ctx context.Context) ([]string, error)
 	// unclaimed are those of the addresses that are no account's, and accounts
 	// how many there are.
-	unclaimed func(ctx context.Context, addresses []string) (none []string, accounts int, err error)
-	looks     singleflight.Group // by consumer
+	unclaimed func(ctx context.Context, addresses []string) (none []string, inhabited bool, err error)
+	looks     singleflight.Group // by consumer; "dns"
+	dns       func(ctx context.Context) (dns.Report, error)
 }
 
 func (a *app) newFacts(ctx context.Context, cfg *config.Config, g *stack.Graph, leaf *certs.Certificate) *facts {
@@ -48,6 +49,7 @@ func (a *app) newFacts(ctx context.Context, cfg *config.Config, g *stack.Graph, 
 		cfg: cfg, graph: g, leaf: leaf,
 		engine: sync.OnceValues(func() (stack.Engine, error) { return a.engine(ctx) }),
 		rights: a.databaseRights, unclaimed: a.unclaimed,
+		dns: func(ctx context.Context) (dns.Report, error) { return a.recentDNS(ctx, cfg) },
 	}
 }
 
@@ -55,6 +57,9 @@ func (a *app) newFacts(ctx context.Context, cfg *config.Config, g *stack.Graph, 
 func (f *facts) fill(ctx context.Context, t *probe.Target) {
 	t.Queued, t.Queue, t.Disks, t.Containers = f.queued, f.queue, f.disks, f.containers
 	t.Clock, t.Logged, t.Rights, t.Mailboxes = f.clock, f.logged, f.rights, f.mailboxes
+	if !f.cfg.Loopback() {
+		t.Records = f.records
+	}
 	t.Own = outwardAddresses(ctx)
 }
 
@@ -119,7 +124,7 @@ func (f *facts) queued(ctx context.Context, id string) (probe.QueuedMessage, err
 	return queuedMessage(entries, id), err
 }
 
-func queuedMessage(entries []queueEntry, id string) probe.QueuedMessage {
+func queuedMessage(entries []stack.Queued, id string) probe.QueuedMessage {
 	for _, e := range entries {
 		if e.ID != id {
 			continue
@@ -133,46 +138,20 @@ func queuedMessage(entries []queueEntry, id string) probe.QueuedMessage {
 	return probe.QueuedMessage{}
 }
 
-// queueEntry is a line of "JSON OBJECT FORMAT" in postqueue(1).
-type queueEntry struct {
-	ID      string `json:"queue_id"`
-	Queue   string `json:"queue_name"`
-	Arrival int64  `json:"arrival_time"` // Unix seconds
-
-	Recipients []struct {
-		Delay string `json:"delay_reason"`
-	} `json:"recipients"`
-}
-
-func (f *facts) entries(ctx context.Context) ([]queueEntry, error) {
-	out, err := f.exec(ctx, "postfix", stack.QueueCmd)
+func (f *facts) entries(ctx context.Context) ([]stack.Queued, error) {
+	e, err := f.engine()
 	if err != nil {
 		return nil, err
 	}
-	return parseQueue(out)
-}
-
-func parseQueue(out []byte) ([]queueEntry, error) {
-	var all []queueEntry
-	for d := json.NewDecoder(bytes.NewReader(out)); ; {
-		var e queueEntry
-		err := d.Decode(&e)
-		if errors.Is(err, io.EOF) {
-			return all, nil
-		}
-		if err != nil {
-			return nil, fmt.Errorf("read queue: %w", err)
-		}
-		all = append(all, e)
-	}
+	return stack.Queue(ctx, e, f.container("postfix"))
 }
 
 func (f *facts) queue(ctx context.Context) (probe.QueueState, error) {
 	entries, err := f.entries(ctx)
-	return queueState(entries, time.Now()), err
+	return queueState(entries, f.cfg.Relay, time.Now()), err
 }
 
-func queueState(entries []queueEntry, now time.Time) probe.QueueState {
+func queueState(entries []stack.Queued, relay config.Relay, now time.Time) probe.QueueState {
 	q := probe.QueueState{Messages: len(entries)}
 	for _, e := range entries {
 		switch e.Queue {
@@ -182,6 +161,9 @@ func queueState(entries []queueEntry, now time.Time) probe.QueueState {
 			q.Held++
 		}
 		q.Oldest = max(q.Oldest, now.Sub(time.Unix(e.Arrival, 0)))
+	}
+	for _, w := range waitingFor(entries, relay) {
+		q.Smarthosts = append(q.Smarthosts, probe.SmarthostState(w))
 	}
 	return q
 }
@@ -212,6 +194,16 @@ func (f *facts) lost(known []probe.DiskState) (all []probe.DiskState) {
 	return all
 }
 
+// records compares the DNS with what is needed, once for all checks that ask at
+// the same time.
+func (f *facts) records(ctx context.Context) (dns.Report, error) {
+	report, err, _ := f.looks.Do("dns", func() (any, error) { return f.dns(ctx) })
+	if err != nil {
+		return dns.Report{}, err
+	}
+	return report.(dns.Report), nil
+}
+
 // mailboxes compares the mail store with the accounts. The probe's own mailbox
 // stays behind where the host's name has changed.
 func (f *facts) mailboxes(ctx context.Context) (probe.MailboxState, error) {
@@ -224,22 +216,21 @@ func (f *facts) mailboxes(ctx context.Context) (probe.MailboxState, error) {
 	}
 	all = slices.DeleteFunc(all, func(a string) bool { return strings.HasPrefix(a, accounts.ProbeLocal+"@") })
 	var m probe.MailboxState
-	m.Unclaimed, m.Accounts, err = f.unclaimed(ctx, all)
+	m.Unclaimed, m.Inhabited, err = f.unclaimed(ctx, all)
 	return m, err
 }
 
-func (a *app) unclaimed(ctx context.Context, addresses []string) ([]string, int, error) {
+func (a *app) unclaimed(ctx context.Context, addresses []string) (none []string, inhabited bool, err error) {
 	db, done, err := a.database(ctx)
 	if err != nil {
-		return nil, 0, err
+		return nil, false, err
 	}
 	defer done()
-	none, err := db.Unclaimed(ctx, addresses)
-	if err != nil {
-		return nil, 0, err
+	if none, err = db.Unclaimed(ctx, addresses); err != nil {
+		return nil, false, err
 	}
-	count, err := db.Count(ctx)
-	return none, count.Accounts, err
+	inhabited, err = db.Inhabited(ctx)
+	return none, inhabited, err
 }
 
 func (f *facts) containers(ctx context.Context) ([]probe.ContainerState, error) {

@@ -17,15 +17,13 @@ import (
 
 func TestQueueState(t *testing.T) {
 	now := time.Unix(1_700_000_600, 0)
-	entries, err := parseQueue([]byte(`{"queue_name": "deferred", "queue_id": "4bA", "arrival_time": 1700000000, "recipients": [{"address": "a@b"}, {"address": "c@d", "delay_reason": "connect to x: refused"}]}
-{"queue_name": "active", "queue_id": "4bB", "arrival_time": 1700000590}
-{"queue_name": "hold", "queue_id": "4bC", "arrival_time": 1700000590}
-`))
-	if err != nil {
-		t.Fatal(err)
+	entries := []stack.Queued{
+		{ID: "4bA", Queue: "deferred", Arrival: 1_700_000_000, Recipients: []stack.QueuedRecipient{{Address: "a@b"}, {Address: "c@d", Delay: "connect to x: refused"}}},
+		{ID: "4bB", Queue: "active", Arrival: 1_700_000_590},
+		{ID: "4bC", Queue: "hold", Arrival: 1_700_000_590},
 	}
 	want := probe.QueueState{Messages: 3, Deferred: 1, Held: 1, Oldest: 10 * time.Minute}
-	if diff := cmp.Diff(want, queueState(entries, now)); diff != "" {
+	if diff := cmp.Diff(want, queueState(entries, config.Relay{}, now)); diff != "" {
 		t.Error(diff)
 	}
 	for id, want := range map[string]probe.QueuedMessage{
@@ -35,11 +33,42 @@ func TestQueueState(t *testing.T) {
 			t.Errorf("%s waits %+v, want %+v", id, got, want)
 		}
 	}
-	if entries, err := parseQueue(nil); err != nil || queueState(entries, now) != (probe.QueueState{}) {
-		t.Errorf("an empty queue: %v, %v", entries, err)
+	if diff := cmp.Diff(probe.QueueState{}, queueState(nil, config.Relay{}, now)); diff != "" {
+		t.Error(diff)
 	}
-	if _, err := parseQueue([]byte("postqueue: fatal: no queue\n")); err == nil {
-		t.Error("garbage is taken for a queue")
+}
+
+// TestWaitingForSmarthosts: mail waits for the smarthost of its sender's domain,
+// unless it is for an account here or goes straight.
+func TestWaitingForSmarthosts(t *testing.T) {
+	queued := func(sender string, reasons ...string) stack.Queued {
+		m := stack.Queued{Sender: sender}
+		for _, reason := range reasons {
+			m.Recipients = append(m.Recipients, stack.QueuedRecipient{Address: "a@b.example", Delay: reason})
+		}
+		return m
+	}
+	relay := config.Relay{Host: "smtp.example.net", Domains: map[string]config.Relay{
+		"own.example": {Host: "smtp.own.example"}, "quiet.example": {Host: "smtp.quiet.example"}, "straight.example": {},
+	}}
+	const away = "connect to mx.example.org[192.0.2.9]:25: Connection timed out"
+	got := waitingFor([]stack.Queued{
+		queued("ann@straight.example", away),
+		queued("ann@Own.example", "", "Server certificate not verified"),
+		queued("ann@own.example", away),
+		queued("ann@quiet.example", "connect to mail.example.org[/socket/dovecot/lmtp]: No such file or directory"),
+		queued("ann@quiet.example", ""), queued("ann@quiet.example"),
+		queued("", "SASL authentication failed"), queued("ann@sub.own.example", away),
+	}, relay)
+	want := []waiting{
+		{"smtp.example.net", 2, "SASL authentication failed"},
+		{"smtp.own.example", 2, "Server certificate not verified"},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if got := waitingFor([]stack.Queued{queued("ann@x.example", away)}, config.Relay{}); got != nil {
+		t.Errorf("without a smarthost %v", got)
 	}
 }
 
@@ -47,7 +76,7 @@ func TestQueueState(t *testing.T) {
 func TestLostDisk(t *testing.T) {
 	cfg := &config.Config{}
 	cfg.Data.Dir = t.TempDir()
-	g, err := stack.NewGraph(stack.Catalog())
+	g, err := graph(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"mailstack/accounts"
 	"mailstack/config"
+	"mailstack/dns"
 	"mailstack/stack"
 )
 
@@ -25,12 +26,18 @@ type status struct {
 	Services    []statusService  `json:"services"`
 	Sockets     []statusSocket   `json:"sockets"`
 	Certificate *certStatus      `json:"certificate"`
+	DNS         *statusDNS       `json:"dns"`          // null: on loopback, or not running
 	Accounts    *int             `json:"accounts"`     // null: the database did not answer
 	Queue       *int             `json:"queue"`        // null: Postfix did not answer
+	HeldBack    []stack.HeldBack `json:"held_back"`    // null: Dovecot did not answer
+	Limited     []stack.Limited  `json:"limited"`      // null: Postfix did not answer
+	DANE        *bool            `json:"dane"`         // for mail that goes straight; null: the resolver did not answer
 	Disks       []stack.DiskFree `json:"disks"`        // one for each file system
 	Maintained  *time.Time       `json:"maintained"`   // last maintenance run
 	Pending     map[string]int   `json:"updates"`      // packages with updates, by service
 	ProbeStatus string           `json:"probe_status"` // of the last maintenance run
+
+	smarthost string // that takes all outgoing mail
 }
 
 type statusService struct {
@@ -54,6 +61,16 @@ type statusSocket struct {
 	Socket   string `json:"socket"`
 	Consumer string `json:"consumer"`
 	Mount    string `json:"mount"` // ro, rw or missing
+}
+
+// statusDNS counts records by how they were found; see package dns.
+type statusDNS struct {
+	OK      int `json:"ok"`
+	Warning int `json:"warning"`
+	Wrong   int `json:"wrong"`
+	Unknown int `json:"unknown"`
+
+	summary string
 }
 
 type certStatus struct {
@@ -91,7 +108,7 @@ func (a *app) status(ctx context.Context) (*status, error) {
 	if err != nil {
 		return nil, err
 	}
-	g, err := stack.NewGraph(stack.Catalog())
+	g, err := graph(cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -105,7 +122,7 @@ func (a *app) status(ctx context.Context) (*status, error) {
 	}
 	s := &status{
 		Schema: 1, Stack: cfg.Name, Hostname: cfg.Hostname, Problems: []string{}, Services: []statusService{},
-		Sockets: []statusSocket{}, Pending: map[string]int{},
+		Sockets: []statusSocket{}, Pending: map[string]int{}, smarthost: cfg.Relay.Host,
 	}
 	byService := map[string]stack.Container{}
 	for _, c := range containers {
@@ -124,7 +141,11 @@ func (a *app) status(ctx context.Context) (*status, error) {
 	s.addCertificate(cfg)
 	if len(containers) > 0 {
 		s.addAccounts(ctx, a)
-		s.addQueue(ctx, e, byService["postfix"].Name)
+		s.addQueue(ctx, e, byService["postfix"].Name, cfg.Relay)
+		s.addDNS(ctx, a, cfg)
+		s.addHeldBack(ctx, a, e, byService["dovecot"])
+		s.addLimited(ctx, e, byService["postfix"])
+		s.addDANE(ctx, e, byService["postfix"])
 	}
 	s.Disks = stack.Disks(layout(cfg), g)
 	for _, d := range s.Disks {
@@ -248,17 +269,52 @@ func (s *status) addAccounts(ctx context.Context, a *app) {
 	s.critical("accounts cannot be read: %v", err)
 }
 
-func (s *status) addQueue(ctx context.Context, e stack.Engine, container string) {
+func (s *status) addQueue(ctx context.Context, e stack.Engine, container string, relay config.Relay) {
 	if container == "" {
 		return
 	}
-	ids, err := stack.QueueIDs(ctx, e, container)
+	queue, err := stack.Queue(ctx, e, container)
 	if err != nil {
 		s.critical("the queue cannot be read: %v", err)
 		return
 	}
-	n := len(ids)
+	n := len(queue)
 	s.Queue = &n
+	for _, w := range waitingFor(queue, relay) {
+		s.warning("%d messages wait for the smarthost %s: %s", w.Messages, w.Host, w.Reason)
+	}
+}
+
+// addDANE is no problem by itself: mail goes by TLS where it can.
+func (s *status) addDANE(ctx context.Context, e stack.Engine, c stack.Container) {
+	if c.State != "running" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	if validates, err := stack.Validates(ctx, e, c.Name); err == nil {
+		s.DANE = &validates
+	}
+}
+
+func (s *status) addDNS(ctx context.Context, a *app, cfg *config.Config) {
+	if cfg.Loopback() {
+		return
+	}
+	report, err := a.glanceDNS(ctx, cfg)
+	if err != nil {
+		s.warning("the DNS could not be compared: %v", err)
+		return
+	}
+	s.DNS = &statusDNS{report.Count(dns.OK), report.Count(dns.Warning), report.Count(dns.Wrong), report.Count(dns.Unknown), report.Summary()}
+	for _, f := range report.Findings {
+		if f.Status == dns.Wrong {
+			s.critical("DNS: %s: mailstack dns check", f.Text())
+		}
+	}
+	if s.DNS.Unknown > 0 {
+		s.warning("DNS: no answer about %d records: mailstack dns check", s.DNS.Unknown)
+	}
 }
 
 // Maintenance is daily: two missed runs are worth a red light.

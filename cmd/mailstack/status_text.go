@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"mailstack/stack"
 )
 
 // printStatus is the text form.
@@ -30,7 +32,22 @@ func (a *app) printStatus(s *status) error {
 	if s.Certificate != nil {
 		p("certificate  %s, %.0f days left\n", strings.Join(s.Certificate.Names, " "), s.Certificate.DaysLeft)
 	}
+	if s.DNS != nil {
+		p("dns          %s\n", s.DNS.summary)
+	}
 	p("accounts     %s\nqueue        %s\n", number(s.Accounts, ""), number(s.Queue, " messages"))
+	if s.smarthost == "" {
+		p("outgoing     TLS where it is offered, %s\n", daneText(s.DANE))
+	} else {
+		p("outgoing     by %s\n", s.smarthost)
+	}
+	for _, line := range heldBackText(s.HeldBack) {
+		p("held back    %s\n", line)
+	}
+	for _, l := range s.Limited {
+		p("over limit   %s since %s until %s, %d messages refused\n",
+			l.Account, l.Since.Local().Format("15:04:05"), l.Until.Local().Format("15:04:05"), l.Refused)
+	}
 	for _, d := range s.Disks {
 		p("disk         %s free of %s  (%s)\n", bytesText(d.FreeBytes), bytesText(d.TotalBytes), strings.Join(d.Volumes, ", "))
 	}
@@ -44,6 +61,37 @@ func (a *app) printStatus(s *status) error {
 		p("  ! %s\n", problem)
 	}
 	return nil
+}
+
+// daneText says whether keys in the DNS count for outgoing mail.
+func daneText(dane *bool) string {
+	switch {
+	case dane == nil:
+		return "DANE is not known: the resolver does not answer"
+	case *dane:
+		return "and DANE"
+	}
+	return "no DANE: the resolver does not validate (DNSSEC)"
+}
+
+// heldBackText names those at whom most is guessed.
+func heldBackText(list []stack.HeldBack) []string {
+	const most = 10
+	if list == nil {
+		return []string{"not known"}
+	}
+	if len(list) == 0 {
+		return []string{"nobody"}
+	}
+	var lines []string
+	for _, h := range list[:min(most, len(list))] {
+		lines = append(lines, fmt.Sprintf("%s since %s until %s, %d attempts refused",
+			h.Name(), h.Since.Local().Format("15:04:05"), h.Until.Local().Format("15:04:05"), h.Refused))
+	}
+	if more := len(list) - most; more > 0 {
+		lines = append(lines, fmt.Sprintf("and %d more (--format json)", more))
+	}
+	return lines
 }
 
 func (r statusService) stateText() string {

@@ -42,7 +42,7 @@ func (a *app) probeTarget(ctx context.Context) (probe.Target, error) {
 	if err != nil {
 		return probe.Target{}, err
 	}
-	g, err := stack.NewGraph(stack.Catalog())
+	g, err := graph(cfg)
 	if err != nil {
 		return probe.Target{}, err
 	}
@@ -91,6 +91,6 @@ func (a *app) queryDatabase(ctx context.Context) error {
 		return err
 	}
 	defer done()
-	_, err = db.Count(ctx)
+	_, err = db.Inhabited(ctx)
 	return err
 }

@@ -13,13 +13,50 @@ import (
 
 // tasks are the steps of a start that belong to other packages than stack.
 func (a *app) tasks(cfg *config.Config, g *stack.Graph, id stack.Identity) []stack.Task {
-	return []stack.Task{a.certificateTask(cfg, g), a.databaseTask(cfg, g, id)}
+	open := openAdmin(cfg, id)
+	tasks := []stack.Task{a.certificateTask(cfg, g), a.databaseTask(cfg, g, id, open)}
+	if len(signers(g)) > 0 {
+		tasks = append(tasks, a.signingTask(cfg, g, func(ctx context.Context) ([]string, error) {
+			db, err := open(ctx)
+			if err != nil {
+				return nil, err
+			}
+			defer db.Close()
+			return domainNames(ctx, db)
+		}))
+	}
+	return tasks
 }
+
+// openAdmin opens the account database with the secret that this up knows.
+func openAdmin(cfg *config.Config, id stack.Identity) func(context.Context) (*accounts.DB, error) {
+	return func(ctx context.Context) (*accounts.DB, error) {
+		return accounts.Open(ctx, accounts.Options{
+			Socket:   layout(cfg).Socket("mysql", "mysqld.sock"),
+			Password: accounts.NewSecret(id.Secrets[stack.AdminSecret].Reveal()),
+		})
+	}
+}
+
+// domainNames lists all domains that mail may come from, the host's own too.
+func domainNames(ctx context.Context, db *accounts.DB) ([]string, error) {
+	if current, _, err := db.Version(ctx); err != nil || current == 0 {
+		return nil, err
+	}
+	domains, err := db.ListDomains(ctx, true)
+	var names []string
+	for _, d := range domains {
+		names = append(names, d.Name)
+	}
+	return names, err
+}
+
+const databaseTaskName = "database"
 
 // databaseTask keeps schema, database users and the system's own addresses as
 // they must be. The services that look things up start only afterwards.
-func (a *app) databaseTask(cfg *config.Config, g *stack.Graph, id stack.Identity) stack.Task {
-	t := stack.Task{Name: "database", About: "schema, database users, system addresses", Needs: []string{"mysql"}}
+func (a *app) databaseTask(cfg *config.Config, g *stack.Graph, id stack.Identity, open func(context.Context) (*accounts.DB, error)) stack.Task {
+	t := stack.Task{Name: databaseTaskName, About: "schema, database users, system addresses", Needs: []string{"mysql"}}
 	for _, e := range g.Edges() {
 		if e.Provider == "mysql" {
 			t.Before = append(t.Before, e.Consumer)
@@ -31,12 +68,6 @@ func (a *app) databaseTask(cfg *config.Config, g *stack.Graph, id stack.Identity
 		ProbePassword: accounts.NewSecret(id.Secrets[probeSecret].Reveal()),
 	}
 	first := firstAccount{cfg: cfg}
-	open := func(ctx context.Context) (*accounts.DB, error) {
-		return accounts.Open(ctx, accounts.Options{
-			Socket:   layout(cfg).Socket("mysql", "mysqld.sock"),
-			Password: accounts.NewSecret(id.Secrets[stack.AdminSecret].Reveal()),
-		})
-	}
 	t.Due = func(ctx context.Context) (string, error) {
 		db, err := open(ctx)
 		if err != nil {

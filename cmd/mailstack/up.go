@@ -91,6 +91,7 @@ func (a *app) converge(ctx context.Context, t *target, opts stack.Options) (chan
 	reporter, end := progress(a.Stderr, len(p.plan.Operations))
 	x := &stack.Executor{
 		Engine: t.engine, Desired: p.desired, Reporter: reporter, ReadyTimeout: readyTimeout, Now: time.Now,
+		BuildLocks: "/run/mailstack/.build",
 	}
 	err = x.Apply(ctx, p.plan)
 	end()

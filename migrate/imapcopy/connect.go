@@ -5,12 +5,15 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"sync/atomic"
 	"time"
 
 	"github.com/emersion/go-imap/v2"
 	"github.com/emersion/go-imap/v2/imapclient"
+
+	"mailstack/imapguard"
 )
 
 // LoginError says that a server refused a login.
@@ -36,7 +39,8 @@ func (e *LoginError) Hint() string {
 // session is a client that is logged in.
 type session struct {
 	*imapclient.Client
-	close func()
+	close  func()
+	answer *allowance
 }
 
 // Reach says whether a server answers, with a certificate that is its own.
@@ -64,11 +68,12 @@ func open(ctx context.Context, server Server, p *pulse) (*session, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", server.Address, err)
 	}
-	live := &liveConn{conn, p}
+	live := &liveConn{conn, p, new(allowance)}
+	live.answer.renew()
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
-	s := &session{close: func() { stop(); _ = conn.Close() }}
+	s := &session{close: func() { stop(); _ = conn.Close() }, answer: live.answer}
 	// A server that claims to know no TLS may not be the server.
-	options := &imapclient.Options{TLSConfig: server.TLS}
+	options := &imapclient.Options{TLSConfig: server.TLS, DebugWriter: &imapguard.Guard{Close: conn.Close}}
 	if server.StartTLS {
 		s.Client, err = imapclient.NewStartTLS(live, options)
 	} else {
@@ -151,21 +156,60 @@ func (p *pulse) watch(ctx context.Context, silence time.Duration) (context.Conte
 // take; the pulse takes their place.
 type liveConn struct {
 	net.Conn
-	pulse *pulse
+	pulse  *pulse
+	answer *allowance
 }
 
 func (c *liveConn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	c.pulse.beat()
+	if c.answer.left.Add(int64(-n)) < 0 {
+		return 0, errAnswer
+	}
 	return n, err
 }
 
 func (c *liveConn) Write(b []byte) (int, error) {
 	n, err := c.Conn.Write(b)
 	c.pulse.beat()
+	c.answer.renew()
 	return n, err
 }
 
 func (*liveConn) SetDeadline(time.Time) error      { return nil }
 func (*liveConn) SetReadDeadline(time.Time) error  { return nil }
 func (*liveConn) SetWriteDeadline(time.Time) error { return nil }
+
+// maxAnswer is how many octets a server may say before what it said is of use: to
+// one command, or of one message. The library keeps what it hears until a line, a
+// literal or a list has its end, and a server need not end them. A flag of two
+// octets takes forty of memory.
+const maxAnswer = 4 << 20
+
+var errAnswer = fmt.Errorf("the server goes on and on: more than %d bytes, and no end to its answer", maxAnswer)
+
+// allowance is what a server may still say.
+type allowance struct{ left atomic.Int64 }
+
+func (a *allowance) renew() { a.left.Store(maxAnswer) }
+
+// next is fetch.Next; a message that is done with counts no more.
+func (s *session) next(fetch *imapclient.FetchCommand) *imapclient.FetchMessageData {
+	data := fetch.Next()
+	s.answer.renew()
+	return data
+}
+
+// text is a message's text, which is handed on as it comes: what was handed on
+// counts no more.
+func (s *session) text(literal io.Reader) io.Reader {
+	return readerFunc(func(p []byte) (int, error) {
+		n, err := literal.Read(p)
+		s.answer.renew()
+		return n, err
+	})
+}
+
+type readerFunc func(p []byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }

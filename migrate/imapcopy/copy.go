@@ -118,6 +118,12 @@ func (c *copying) measure(folders []folder) error {
 		// STATUS=SIZE is an extension; without it the bytes come as they are read.
 		wanted := &imap.StatusOptions{NumMessages: true, Size: c.from.Caps().Has(imap.CapStatusSize)}
 		data, err := c.from.Status(f.name, wanted).Wait()
+		var refused *imap.Error
+		if wanted.Size && errors.As(err, &refused) {
+			// Dovecot answers NO [INUSE] where it would have to read many messages
+			// (mail_vsize_bg_after_count).
+			data, err = c.from.Status(f.name, &imap.StatusOptions{NumMessages: true}).Wait()
+		}
 		if err != nil {
 			return fmt.Errorf("measure folder %q: %w", f.path, err)
 		}
@@ -187,7 +193,7 @@ func (c *copying) add(f folder, missing []mail) error {
 			set.AddNum(m.uid)
 		}
 		fetch := c.from.Fetch(set, &imap.FetchOptions{UID: true, BodySection: []*imap.FetchItemBodySection{{Peek: true}}})
-		for data := fetch.Next(); data != nil; data = fetch.Next() {
+		for data := c.from.next(fetch); data != nil; data = c.from.next(fetch) {
 			var uid imap.UID
 			for item := data.Next(); item != nil; item = data.Next() {
 				switch item := item.(type) {
@@ -227,7 +233,7 @@ func (c *copying) append(f folder, m mail, literal imap.LiteralReader) error {
 		if literal.Size() > maxMessage {
 			return fmt.Errorf("message with UID %d: the old server says that it has %d bytes, which is not believed", m.uid, literal.Size())
 		}
-		body = literal
+		body = c.from.text(literal)
 	}
 	whole, err := c.spool.take(body)
 	if err != nil {

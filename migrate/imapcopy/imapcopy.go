@@ -54,7 +54,7 @@ type User struct {
 type Options struct {
 	// Remove deletes what is in the copy and no more in the original, for the
 	// last pass. At most MaxRemove messages of a user: more is an error and
-	// removes none.
+	// removes none. 0: a tenth of them and at least 100; negative: none.
 	Remove    bool
 	MaxRemove int
 	// Sample is how many messages of each folder are read at both ends and

@@ -102,9 +102,11 @@ func (e *end) content(t *testing.T) []string {
 		if _, err := s.Select(f.name, nil).Wait(); err != nil {
 			t.Fatal(err)
 		}
-		list, err := s.Fetch(imap.UIDSet{imap.UIDRange{Start: 1}}, &imap.FetchOptions{
+		fetch := s.Fetch(imap.UIDSet{imap.UIDRange{Start: 1}}, &imap.FetchOptions{
 			UID: true, Flags: true, InternalDate: true, BodySection: []*imap.FetchItemBodySection{{Peek: true}},
-		}).Collect()
+		})
+		s.answer.left.Store(1 << 40) // whole messages are collected
+		list, err := fetch.Collect()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -251,10 +253,12 @@ func TestNextPass(t *testing.T) {
 	if r.Copied != 2 || r.Flagged != 1 || r.Removed != 0 {
 		t.Errorf("%+v", r)
 	}
-	// One more than it may.
-	var many *TooManyError
-	if _, err := Copy(t.Context(), User{"u@example.org", from.login, to.login}, Options{Remove: true, MaxRemove: 2}); !errors.As(err, &many) || many.Messages != 3 {
-		t.Errorf("removing three of two: %v", err)
+	for _, limit := range []int{2, -1} {
+		var many *TooManyError
+		o := Options{Remove: true, MaxRemove: limit}
+		if _, err := Copy(t.Context(), User{"u@example.org", from.login, to.login}, o); !errors.As(err, &many) || *many != (TooManyError{3, max(limit, 0)}) {
+			t.Errorf("removing three where %d may go: %v", limit, err)
+		}
 	}
 	r = mustCopy(t, from, to, Options{Remove: true, MaxRemove: 3})
 	if r.Removed != 3 {
@@ -344,5 +348,23 @@ func TestSecretsHide(t *testing.T) {
 	}
 	if all := fmt.Sprintf("%v %+v %#v %s", l, l, l, text); strings.Contains(all, "hunter2") {
 		t.Error(all)
+	}
+}
+
+// TestLimit: people delete a hundred messages, or a tenth of many. More is a server
+// that does not show all it had.
+func TestLimit(t *testing.T) {
+	for _, test := range []struct{ kept, removing, max, want int }{
+		{0, 101, 0, 100},
+		{900, 100, 0, 100},
+		{4500, 500, 0, 500},
+		{4499, 501, 0, 500},
+		{5000, 1, 7, 7},
+		{5000, 1, -1, 0},
+	} {
+		c := &copying{event: Event{Total: test.kept}, removing: test.removing, options: Options{MaxRemove: test.max}}
+		if got := c.limit(); got != test.want {
+			t.Errorf("%+v: %d", test, got)
+		}
 	}
 }

@@ -109,6 +109,9 @@ type key struct {
 // what a person would tell them apart by.
 var keyFields = []string{"Message-ID", "Date", "From", "To", "Subject"}
 
+// maxMessages bounds what is listed of a folder: some 100 octets each are kept.
+const maxMessages = 5_000_000
+
 // messages lists a folder.
 func (s *session) messages(f folder) ([]mail, error) {
 	selected, err := s.Select(f.name, &imap.SelectOptions{ReadOnly: true}).Wait()
@@ -119,12 +122,15 @@ func (s *session) messages(f folder) ([]mail, error) {
 		return nil, nil
 	}
 	every := imap.UIDSet{imap.UIDRange{Start: 1}}
-	list := make([]mail, 0, selected.NumMessages)
+	if selected.NumMessages > maxMessages {
+		return nil, fmt.Errorf("folder %q: the server says that it has %d messages, which is not believed", f.path, selected.NumMessages)
+	}
+	var list []mail
 	fetch := s.Fetch(every, &imap.FetchOptions{
 		UID: true, Flags: true, InternalDate: true, RFC822Size: true,
 		BodySection: []*imap.FetchItemBodySection{{Specifier: imap.PartSpecifierHeader, HeaderFields: keyFields, Peek: true}},
 	})
-	for data := fetch.Next(); data != nil; data = fetch.Next() {
+	for data := s.next(fetch); data != nil; data = s.next(fetch) {
 		buffer, err := data.Collect()
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("list messages of folder %q: %w", f.path, err), fetch.Close())
@@ -137,6 +143,9 @@ func (s *session) messages(f folder) ([]mail, error) {
 		m.key = key{m.date, sha256.Sum256(normalHeader(header))}
 		if m.uid != 0 {
 			list = append(list, m)
+		}
+		if len(list) > maxMessages {
+			return nil, errors.Join(fmt.Errorf("folder %q: more than %d messages are listed", f.path, maxMessages), fetch.Close())
 		}
 	}
 	if err := fetch.Close(); err != nil {

@@ -83,7 +83,7 @@ func (s *session) sums(f folder, set imap.UIDSet) (map[imap.UID]sum, error) {
 	}
 	all := map[imap.UID]sum{}
 	fetch := s.Fetch(set, &imap.FetchOptions{UID: true, BodySection: []*imap.FetchItemBodySection{{Peek: true}}})
-	for data := fetch.Next(); data != nil; data = fetch.Next() {
+	for data := s.next(fetch); data != nil; data = s.next(fetch) {
 		var uid imap.UID
 		text := sha256.New()
 		for item := data.Next(); item != nil; item = data.Next() {
@@ -94,7 +94,7 @@ func (s *session) sums(f folder, set imap.UIDSet) (map[imap.UID]sum, error) {
 				if item.Literal == nil { // NIL is a message without an octet
 					continue
 				}
-				if _, err := io.Copy(text, item.Literal); err != nil {
+				if _, err := io.Copy(text, s.text(item.Literal)); err != nil {
 					return nil, errors.Join(fmt.Errorf("read messages of folder %q: %w", f.path, err), fetch.Close())
 				}
 			}

@@ -65,8 +65,8 @@ func (c *copying) strangers(originals, copies []folder) error {
 
 // remove does what was planned.
 func (c *copying) remove() error {
-	if c.removing > c.options.MaxRemove {
-		return &TooManyError{c.removing, c.options.MaxRemove}
+	if limit := c.limit(); c.removing > limit {
+		return &TooManyError{c.removing, limit}
 	}
 	for _, do := range c.removals {
 		if err := do(); err != nil {
@@ -74,6 +74,15 @@ func (c *copying) remove() error {
 		}
 	}
 	return nil
+}
+
+// limit is how many messages may be removed. What is here before that is what the
+// original has and what is to go.
+func (c *copying) limit() int {
+	if c.options.MaxRemove != 0 {
+		return max(c.options.MaxRemove, 0)
+	}
+	return max((c.event.Total+c.removing)/10, 100)
 }
 
 // verify lists both sides anew and notes every difference, also in the text of

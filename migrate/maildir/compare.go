@@ -44,9 +44,10 @@ const (
 	UIDNext       Kind = "uidnext"
 	UIDs          Kind = "uids"
 	Subscriptions Kind = "subscriptions"
-	ControlFile   Kind = "control" // a control file, where nothing else tells of it
-	Script        Kind = "sieve"   // a Sieve script, or which one is active
-	Encoded       Kind = "encoded" // messages are stored compressed or encrypted
+	ControlFile   Kind = "control"    // a control file, where nothing else tells of it
+	Script        Kind = "sieve"      // a Sieve script, or which one is active
+	Encoded       Kind = "encoded"    // messages are stored compressed or encrypted
+	FalseSize     Kind = "false-size" // their names state another size than messages have
 )
 
 // Difference is one thing in which two sides of a mailbox differ.

@@ -8,8 +8,8 @@ import (
 )
 
 // MaxControl is how large a control file may be, in octets: a uidlist has about
-// 80 for each message.
-const MaxControl = 1 << 30
+// 80 for each message, and a mailbox 5 million messages at most.
+const MaxControl = 400 << 20
 
 // Files that are mail data beside the messages. Index caches are not.
 const (

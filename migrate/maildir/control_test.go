@@ -58,6 +58,17 @@ func TestParseUIDListBroken(t *testing.T) {
 	}
 }
 
+// TestUIDListOfTooMany: a list is bounded like the files that it names.
+func TestUIDListOfTooMany(t *testing.T) {
+	list := []byte("3 V1 N9 G1\n1 :a\n2 :b\n3 :c\n")
+	if _, err := parseUIDList(list, 3); err != nil {
+		t.Error(err)
+	}
+	if _, err := parseUIDList(list, 2); err == nil || !strings.Contains(err.Error(), "more than 2 messages") {
+		t.Errorf("three messages where two are the most: %v", err)
+	}
+}
+
 func FuzzParseUIDList(f *testing.F) {
 	f.Add([]byte("3 V1275660208 N25022 G3085f01b7f11094c501100008c4a11c1\n25006 :a.M1P2.h,S=1:2,S\n25017 W2481 :b,S=2\n"))
 	f.Add([]byte("1 1077 5\n3 a\n4 b:2,S\n"))

@@ -1,6 +1,9 @@
 package maildir
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 func TestMessage(t *testing.T) {
 	for _, test := range []struct {
@@ -37,4 +40,29 @@ func TestMessage(t *testing.T) {
 				test.base, test.flags, test.keywords, test.size, test.virtual, test.served)
 		}
 	}
+}
+
+// FuzzFileName: a name says the same again and again, and nothing that its file
+// does not have.
+func FuzzFileName(f *testing.F) {
+	for _, name := range []string{"1.M2P3.host,S=4,W=5:2,FSa", "1:2,", ":2,S", ".hidden", "a\nb:2,S", "x,S=99999999999999999999:2,", "a:1,b:2,RS,T", ",S=-1,W=+2"} {
+		f.Add(name)
+	}
+	f.Fuzz(func(t *testing.T, name string) {
+		m := Message{Name: name}
+		if base := m.Base(); strings.Contains(base, ":") || !strings.HasPrefix(name, base) {
+			t.Errorf("%q has the base %q", name, base)
+		}
+		if strings.Trim(m.Flags(), "DFPRST") != "" || len(m.Flags()) > 6 || len(m.keywordLetters()) > 26 {
+			t.Errorf("%q has the flags %q and keywords %q", name, m.Flags(), m.keywordLetters())
+		}
+		for _, size := range []func() (int64, bool){m.StatedSize, m.VirtualSize} {
+			if n, stated := size(); stated && n < 0 {
+				t.Errorf("%q states the size %d", name, n)
+			}
+		}
+		if m.Served() && strings.ContainsAny(name, "\r\n") {
+			t.Errorf("%q is served", name)
+		}
+	})
 }

@@ -12,9 +12,9 @@ import (
 
 // Bounds of a listing, which a hostile server writes.
 const (
-	maxEntries = 50_000_000 // of one mailbox
-	maxPath    = 4096       // octets, PATH_MAX of Linux
-	maxName    = 255        // octets, NAME_MAX of Linux
+	maxEntries = 5_000_000 // of one mailbox: some 300 octets of memory each
+	maxPath    = 4096      // octets, PATH_MAX of Linux
+	maxName    = 255       // octets, NAME_MAX of Linux
 )
 
 // Entry is a line of a listing: something below a root.
@@ -24,6 +24,7 @@ type Entry struct {
 	Size int64  // octets
 	Sec  int64  // modification time, seconds since 1970
 	Nsec int32
+	Mode uint32 // permissions, of a file of this machine; 0: not known
 }
 
 // TargetType is the type of a link whose path is not its own but what it points

@@ -22,8 +22,12 @@ type UIDList struct {
 
 // ParseUIDList reads a uidlist as Dovecot does, which drops one that is broken
 // and gives all messages new UIDs: that is an error here. A last line without an
-// end, which may still be being written, is left out.
-func ParseUIDList(data []byte) (UIDList, error) {
+// end, which may still be being written, is left out. One of more messages than a
+// mailbox may have files is an error too: short lines take thirty times the memory
+// that they are long.
+func ParseUIDList(data []byte) (UIDList, error) { return parseUIDList(data, maxEntries) }
+
+func parseUIDList(data []byte, most int) (UIDList, error) {
 	l := UIDList{UIDs: make(map[string]uint32), Virtual: make(map[string]int64)}
 	header, rest, found := cutLine(data)
 	if !found {
@@ -49,7 +53,9 @@ func ParseUIDList(data []byte) (UIDList, error) {
 		if err != nil {
 			return l, fmt.Errorf("parse uidlist: line %d, %.100q: %w", number, line, err)
 		}
-		last = uid
+		if last = uid; number-1 > most {
+			return l, fmt.Errorf("parse uidlist: more than %d messages", most)
+		}
 	}
 	l.Next = max(l.Next, last+1)
 	return l, nil

@@ -53,7 +53,8 @@ func DecodeUTF7(name string) (string, error) {
 
 func decodeRun(encoded string) (string, error) {
 	octets, err := base64UTF7.DecodeString(encoded)
-	if err != nil || len(octets)%2 != 0 {
+	// Package base64 passes over ends of lines, which are no part of it here.
+	if err != nil || len(octets)%2 != 0 || strings.ContainsAny(encoded, "\r\n") {
 		return "", fmt.Errorf("%q is not UTF-16 in base64", encoded)
 	}
 	units := make([]uint16, len(octets)/2)

@@ -37,7 +37,8 @@ func checkExtra(extra string) error {
 		return &OptionError{Text: fmt.Sprintf("ssh option %q cannot be set: %s", extra, why)}
 	}
 	unchecked := key == "stricthostkeychecking" && slices.Contains([]string{"no", "off", "false"}, strings.Trim(value, `"`)) ||
-		strings.HasSuffix(key, "knownhostsfile") && strings.Contains(value, "/dev/null")
+		strings.HasSuffix(key, "knownhostsfile") && strings.Contains(value, "/dev/null") ||
+		key == "userknownhostsfile" && strings.Trim(value, `"`) == "none"
 	if unchecked {
 		return &OptionError{
 			Text:   fmt.Sprintf("ssh option %q would send all mail and passwords to whoever answers", extra),

@@ -32,6 +32,8 @@ func TestOptions(t *testing.T) {
 		{Options{Target: "old", Extra: []string{"StrictHostKeyChecking=no"}}, "whoever answers"},
 		{Options{Target: "old", Extra: []string{"stricthostkeychecking = OFF"}}, "whoever answers"},
 		{Options{Target: "old", Extra: []string{"UserKnownHostsFile=/dev/null"}}, "whoever answers"},
+		{Options{Target: "old", Extra: []string{"UserKnownHostsFile=None"}}, "whoever answers"},
+		{Options{Target: "old", Extra: []string{"GlobalKnownHostsFile=none"}}, ""},
 		{Options{Target: "old", Extra: []string{"ControlMaster=no"}}, "shared already"},
 		{Options{Target: "old", Extra: []string{"RemoteCommand=id"}}, "cannot be set"},
 		{Options{Target: "old", Extra: []string{"StrictHostKeyChecking no"}}, "not Keyword=value"},

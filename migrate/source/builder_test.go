@@ -86,6 +86,7 @@ func TestAliases(t *testing.T) {
 				t.Errorf("left: %q", list.Left)
 			}
 			checkListing(t, list)
+			noHash(t, list)
 		})
 	}
 }

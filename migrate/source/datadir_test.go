@@ -49,6 +49,11 @@ func TestDatadir(t *testing.T) {
 			files{"ibdata1": "", "mysql.ibd": "", "#innodb_redo/#ib_redo7": redo("MySQL 8.0.36")},
 			"8.0.36", "MySQL 8.0.36, which MariaDB cannot open", "start MySQL 8.0",
 		},
+		{
+			"MySQL 9, with spare redo logs",
+			files{"ibdata1": "", "mysql.ibd": "", "#innodb_redo/#ib_redo10_tmp": redo(""), "#innodb_redo/#ib_redo5": redo("MySQL 9.7.4")},
+			"9.7.4", "MySQL 9.7.4, which MariaDB cannot open", "start MySQL 9.7",
+		},
 		{"MySQL 8 of no version", files{"ibdata1": "", "mysql.ibd": ""}, "", "MySQL 8 or newer", "start that MySQL"},
 		{"MySQL 8 by its version", files{"ibdata1": "", "mysql_upgrade_info": "8.0.36"}, "8.0.36", "MySQL 8.0.36", "start MySQL 8.0"},
 		{"something else", files{"README": ""}, "", "no data directory", "/var/lib/mysql"},

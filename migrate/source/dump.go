@@ -18,6 +18,15 @@ const (
 	maxField  = 1 << 20 // the targets of an alias
 	maxFields = 500     // of a row
 	maxDump   = 2 << 30 // bytes
+	// maxKept is what all values that are kept may take, in bytes, with what a
+	// row and a field take beside them: accounts of a million people.
+	maxKept   = 512 << 20
+	rowBytes  = 512
+	cellBytes = 64
+	// maxToken is how far one "<" may be from the next: the XML decoder holds
+	// all that is between them. Values of columns that are passed over count too.
+	maxToken   = 16 << 20
+	maxNesting = 20
 )
 
 // Dumper reads the tables of a database.
@@ -82,7 +91,7 @@ type tables map[string][]row
 // readDump reads the XML of either program. Columns that keep says no to are
 // passed over; nil keeps all.
 func readDump(dump io.Reader, keep func(table, column string) bool) (tables, error) {
-	return (&dumpParser{keep: keep, found: tables{}}).read(dump)
+	return (&dumpParser{keep: keep, found: tables{}, most: maxKept}).read(dump)
 }
 
 func (p *dumpParser) read(dump io.Reader) (tables, error) {
@@ -105,6 +114,9 @@ type dumpParser struct {
 	keep  func(table, column string) bool
 	found tables
 	rows  int
+	depth int
+	kept  int // of most, which is maxKept
+	most  int
 
 	table  string
 	row    row // nil outside of one
@@ -117,8 +129,12 @@ type dumpParser struct {
 func (p *dumpParser) take(token xml.Token) error {
 	switch t := token.(type) {
 	case xml.StartElement:
+		if p.depth++; p.depth > maxNesting {
+			return fmt.Errorf("more than %d elements in each other", maxNesting)
+		}
 		return p.start(t)
 	case xml.EndElement:
+		p.depth--
 		return p.end(t.Name.Local)
 	case xml.CharData:
 		if p.inside {
@@ -150,6 +166,7 @@ func (p *dumpParser) start(t xml.StartElement) error {
 			return fmt.Errorf("it has more than %d rows", maxRows)
 		}
 		p.row = row{}
+		p.kept += rowBytes
 	case "field":
 		if p.row == nil {
 			break // of table_structure
@@ -179,6 +196,10 @@ func (p *dumpParser) end(name string) error {
 		}
 		if len(p.row) < maxFields {
 			p.row[p.column] = value
+			p.kept += len(p.column) + len(value) + cellBytes
+		}
+		if p.kept > p.most {
+			return fmt.Errorf("its values take more than %d bytes", p.most)
 		}
 	case "row":
 		if p.row != nil {
@@ -202,11 +223,12 @@ func tableOf(statement string) string {
 // xmlText replaces what is in no XML document: neither program escapes control
 // characters, and a log table is full of them.
 type xmlText struct {
-	in   io.Reader
-	rest []byte // an unfinished character of the last read
-	out  bytes.Buffer
-	err  error
-	buf  [16 << 10]byte
+	in    io.Reader
+	since int    // bytes since the last "<"
+	rest  []byte // an unfinished character of the last read
+	out   bytes.Buffer
+	err   error
+	buf   [16 << 10]byte
 }
 
 func (x *xmlText) Read(p []byte) (int, error) {
@@ -214,6 +236,12 @@ func (x *xmlText) Read(p []byte) (int, error) {
 		var n int
 		n, x.err = x.in.Read(x.buf[:])
 		x.mend(append(x.rest, x.buf[:n]...))
+		if at := bytes.LastIndexByte(x.buf[:n], '<'); at >= 0 {
+			x.since = n - at
+		} else if x.since += n; x.since > maxToken {
+			x.err = fmt.Errorf("more than %d bytes without an element", maxToken)
+			x.out.Reset()
+		}
 	}
 	if x.out.Len() > 0 {
 		return x.out.Read(p)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -89,6 +90,58 @@ func TestRequest(t *testing.T) {
 		if got := tableOf(statement); got != "t" && got != "u" {
 			t.Errorf("table of %q: %q", statement, got)
 		}
+	}
+}
+
+// endlessly says something again and again, up to so many bytes.
+func endlessly(what string, bytes int64) io.Reader {
+	return io.LimitReader(&again{what: what}, bytes)
+}
+
+type again struct {
+	what string
+	at   int
+}
+
+func (a *again) Read(p []byte) (int, error) {
+	n := 0
+	for n < len(p) {
+		c := copy(p[n:], a.what[a.at:])
+		n, a.at = n+c, (a.at+c)%len(a.what)
+	}
+	return n, nil
+}
+
+// TestHostileDump: what a database says without an end takes no memory without one.
+func TestHostileDump(t *testing.T) {
+	const begin = `<x><table_data name="t"><row><field name="a">`
+	value := strings.Repeat("v", maxField)
+	for _, test := range []struct {
+		name string
+		in   io.Reader
+		want string
+	}{
+		{"a text without end", io.MultiReader(strings.NewReader("<x>"), endlessly("x", 1<<30)), "without an element"},
+		{"a name without end", io.MultiReader(strings.NewReader(`<x name="`), endlessly("x", 1<<30)), "without an element"},
+		{"a comment without end", io.MultiReader(strings.NewReader(`<x><!-- `), endlessly("x", 1<<30)), "without an element"},
+		{"a value without end", io.MultiReader(strings.NewReader(begin), endlessly("x", 1<<30)), "is longer than"},
+		{"values without end", io.MultiReader(strings.NewReader(`<x><table_data name="t">`), endlessly(`<row><field name="a">`+value+`</field></row>`, maxDump)), "its values take more than"},
+		{"elements without end", endlessly("<x>", 64<<20), "in each other"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var before, after runtime.MemStats
+			runtime.GC()
+			runtime.ReadMemStats(&before)
+			const most = 32 << 20
+			_, err := (&dumpParser{found: tables{}, most: most}).read(test.in)
+			runtime.ReadMemStats(&after)
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("%v, want %q", err, test.want)
+			}
+			if used := int64(after.Sys) - int64(before.Sys); used > 4*(most+maxToken) {
+				t.Errorf("%d MB of memory were taken (%v)", used>>20, err)
+			}
+		})
 	}
 }
 

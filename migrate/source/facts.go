@@ -69,6 +69,7 @@ type MTA struct {
 	Name      string // "Postfix 3.7.11", "Exim"; "" not known
 	Queue     int    // messages; -1 not known
 	Delimiter string // recipient_delimiter
+	Container string // that it runs in, "" for none
 
 	MailboxBase string // virtual_mailbox_base
 }

@@ -95,6 +95,8 @@ func (f *Facts) take(p part) {
 		f.Boxes = cleanLines(p.body, 20)
 	case "box":
 		f.Dovecot.Container = clean(p.args)
+	case "mta-box":
+		f.MTA.Container = clean(p.args)
 	case "dovecot":
 		f.Dovecot.Version = versionIn(p.body)
 	case "doveconf":

@@ -35,7 +35,9 @@ type Check struct {
 // Needs is what the new server has.
 type Needs struct {
 	FreeBytes int64 // where mail will lie; -1 not known
-	Rsync     error // what is wrong with the rsync here
+	// BroughtBytes is how much of the mail is there already, by an earlier run.
+	BroughtBytes int64
+	Rsync        error // what is wrong with the rsync here
 	// OctetsPerSecond is what comes from the old server, see Speed; 0 not known.
 	OctetsPerSecond float64
 }
@@ -55,6 +57,7 @@ func Preflight(f *Facts, list *Listing, stores *Stores, n Needs) []Check {
 	if list != nil && stores != nil {
 		p.found()
 		p.layout()
+		p.falseSizes()
 		p.size(n)
 		p.time(n)
 		p.sieve()
@@ -299,6 +302,20 @@ func (p *preflight) layout() {
 	}
 }
 
+// falseSizes says which accounts would have to wait in the end.
+func (p *preflight) falseSizes() {
+	var who []string
+	for _, account := range p.list.Accounts {
+		if s := p.stores.ByAddress[account.Address]; s.State == Found && s.Odd > 0 {
+			who = append(who, account.Address)
+		}
+	}
+	if len(who) > 0 {
+		p.add("false-sizes", Warn, "there are messages whose file names state another size (,S=) than they have, which Dovecot cannot show: "+enumerate(who),
+			"rename these files there, without ,S= and ,W=: their accounts are opened only then")
+	}
+}
+
 func (p *preflight) size(n Needs) {
 	var files, bytes int64
 	for _, account := range p.list.Accounts {
@@ -307,6 +324,10 @@ func (p *preflight) size(n Needs) {
 	}
 	mebibytes := func(n int64) string { return fmt.Sprintf("%d MiB", n>>20) }
 	text := fmt.Sprintf("%s in %d files", mebibytes(bytes), files)
+	if brought := min(n.BroughtBytes, bytes); brought > 0 {
+		text += fmt.Sprintf(", of which %s are here already", mebibytes(brought))
+		bytes -= brought
+	}
 	switch {
 	case n.FreeBytes < 0:
 		p.add("size", OK, text, "")

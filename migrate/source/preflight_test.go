@@ -30,6 +30,8 @@ func TestPreflight(t *testing.T) {
 		{"all well", func(*Facts, *Listing, *Stores) {}, "passwords", "ok: carried over: SHA512-CRYPT 1"},
 		{"all well", func(*Facts, *Listing, *Stores) {}, "stores", "ok: mail of 1 account found (as Dovecot says)"},
 		{"all well", func(*Facts, *Listing, *Stores) {}, "size", "warn: 95 MiB in 7 files, and only 100 MiB are free here"},
+		{"too much", func(_ *Facts, l *Listing, _ *Stores) { l.Accounts[0].Store.Bytes = 150 << 20 }, "size", "fail: 150 MiB in 7 files, and 100 MiB are free here"},
+		{"half of it is here", func(_ *Facts, l *Listing, _ *Stores) { l.Accounts[0].Store.Bytes = 150 << 20 }, "size", "ok: 150 MiB in 7 files, of which 75 MiB are here already; 100 MiB are free here"},
 		{"all well", func(*Facts, *Listing, *Stores) {}, "time", "ok: under a minute for the first copy, at 20 MiB/s"},
 		{"much", func(_ *Facts, l *Listing, _ *Stores) { l.Accounts[0].Store.Bytes = 60 << 30 }, "time", "ok: about 51m for the first copy, at 20 MiB/s"},
 		{"not root", func(f *Facts, _ *Listing, _ *Stores) { f.UID = 1000 }, "rights", "warn: ssh logs in as uid 1000"},
@@ -58,6 +60,7 @@ func TestPreflight(t *testing.T) {
 		{"namespaces", func(f *Facts, _ *Listing, _ *Stores) { f.Dovecot.Others = []string{"archive"} }, "namespaces", "warn: mail in these namespaces"},
 		{"left", func(_ *Facts, l *Listing, _ *Stores) { l.Left = []string{"alias x: why", "y"} }, "left", "warn: 2 things are not carried over; the first: alias x: why"},
 		{"wrong layout", func(_ *Facts, _ *Listing, s *Stores) { s.ByAddress["a@example.org"] = Seen{State: Found, Plain: 2} }, "layout", "warn: "},
+		{"false sizes", func(_ *Facts, _ *Listing, s *Stores) { s.ByAddress["a@example.org"] = Seen{State: Found, Odd: 2} }, "false-sizes", "warn: there are messages whose file names state another size (,S=) than they have, which Dovecot cannot show: a@example.org"},
 		{"one mailbox for two", func(_ *Facts, l *Listing, s *Stores) {
 			l.Accounts = append(l.Accounts, migrate.Account{Address: "b@example.org"})
 			s.ByAddress["b@example.org"] = Seen{State: Found, Real: "/m/a"}
@@ -73,8 +76,12 @@ func TestPreflight(t *testing.T) {
 			if test.name == "no rsync here" {
 				here = &migrate.NoRsyncError{Err: exec.ErrNotFound}
 			}
+			needs := Needs{FreeBytes: 100 << 20, Rsync: here, OctetsPerSecond: 20 << 20}
+			if test.name == "half of it is here" {
+				needs.BroughtBytes = 75 << 20
+			}
 			got := ""
-			for _, c := range Preflight(f, l, s, Needs{FreeBytes: 100 << 20, Rsync: here, OctetsPerSecond: 20 << 20}) {
+			for _, c := range Preflight(f, l, s, needs) {
 				if c.Name == test.check {
 					got = c.Level.String() + ": " + c.Text
 				}

@@ -22,7 +22,9 @@ var queueScript string
 // MailQueue is the queue of the old server's Postfix.
 type MailQueue struct {
 	host *remote.Host
-	box  []string // the words before a program where Postfix is
+	// engine and box are of the container that Postfix is in, "" where it is in
+	// none; alone is "alone" where nothing else runs in it.
+	engine, box, alone string
 }
 
 // FindQueue is the queue of the old server's Postfix; nil where it has none.
@@ -31,10 +33,17 @@ func FindQueue(host *remote.Host, f *Facts) *MailQueue {
 		return nil
 	}
 	q := &MailQueue{host: host}
-	if f.Dovecot.Container != "" {
-		q.box = []string{f.Engine, "exec", f.Dovecot.Container}
+	if f.MTA.Container != "" {
+		q.engine, q.box = f.Engine, f.MTA.Container
+	}
+	if f.MTA.Container != f.Dovecot.Container {
+		q.alone = "alone"
 	}
 	return q
+}
+
+func (q *MailQueue) script(ctx context.Context, what string) *remote.Command {
+	return q.host.Script(ctx, queueScript, q.engine, q.box, q.alone, what)
 }
 
 // queueID is Postfix's, short or long (postconf(5), enable_long_queue_ids).
@@ -47,7 +56,7 @@ func (q *MailQueue) List(ctx context.Context) (list migrate.Queue, err error) {
 			err = fmt.Errorf("read the mail queue of %s: %w", q.host.Target(), err)
 		}
 	}()
-	out, err := q.host.Script(ctx, queueScript, q.box...).Output()
+	out, err := q.script(ctx, "list").Output()
 	if err != nil {
 		return list, err
 	}
@@ -98,9 +107,7 @@ func parseQueued(line []byte) (migrate.Queued, error) {
 
 // Content implements migrate.MailQueue.
 func (q *MailQueue) Content(ctx context.Context, m migrate.Queued) (io.ReadCloser, error) {
-	// By a script, as only those know where a server's programs are.
-	c := q.host.Script(ctx, `"$@"`, append(append([]string{}, q.box...), "postcat", "-bh", "-q", m.ID)...)
-	return c.Stream()
+	return q.script(ctx, m.ID).Stream()
 }
 
 var _ migrate.MailQueue = (*MailQueue)(nil)

@@ -32,7 +32,16 @@ func TestMailQueue(t *testing.T) {
 		{"running in a container", map[string]string{
 			"docker": "[ \"$1 $2\" = 'exec mailserver' ] || exit 1\nshift 2\ncase \"$*\" in\n'postfix status') exit 0;;\n'postqueue -j') cat <<'END'\n" + twoQueued +
 				"END\n;;\n'postcat -bh -q 0123AB') printf 'Subject: x\n\nbody\n';;\nesac",
-		}, Facts{MTA: MTA{Name: "Postfix 3.5"}, Engine: "docker", Dovecot: Dovecot{Container: "mailserver"}}, true},
+		}, Facts{MTA: MTA{Name: "Postfix 3.5", Container: "mailserver"}, Engine: "docker", Dovecot: Dovecot{Container: "mailserver"}}, true},
+		{"running in a container of its own", map[string]string{
+			"docker": "[ \"$1 $4\" = 'inspect mx' ] && { echo true; exit; }\n[ \"$1 $2\" = 'exec mx' ] || exit 1\nshift 2\ncase \"$*\" in\n'postqueue -j') cat <<'END'\n" + twoQueued +
+				"END\n;;\n'postcat -bh -q 0123AB') printf 'Subject: x\n\nbody\n';;\nesac",
+		}, Facts{MTA: MTA{Name: "Postfix 3.10", Container: "mx"}, Engine: "docker", Dovecot: Dovecot{Container: "imap"}}, true},
+		{"stopped in a container of its own", map[string]string{
+			"docker": "case \"$1 $3 $4\" in\n'inspect {{.State.Running}} mx') echo false; exit;;\n'inspect {{.Image}} mx') echo sha256:1; exit;;\nesac\n" +
+				"[ \"$1 $2 $3 $4 $5 $6 $7\" = 'run --rm --network none --volumes-from mx:ro sha256:1' ] || exit 1\nshift 7\ncase \"$*\" in\n'postqueue -j') cat <<'END'\n" + twoQueued +
+				"END\n;;\n'postcat -bh -q 0123AB') printf 'Subject: x\n\nbody\n';;\nesac",
+		}, Facts{MTA: MTA{Name: "Postfix 3.10", Container: "mx"}, Engine: "docker", Dovecot: Dovecot{Container: "imap"}}, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			q := FindQueue(newHost(t, test.programs), &test.facts)
@@ -75,4 +84,21 @@ func TestMailQueueUnread(t *testing.T) {
 	if FindQueue(nil, &Facts{MTA: MTA{Name: "Exim"}}) != nil {
 		t.Error("Exim has a queue of Postfix")
 	}
+}
+
+func FuzzQueued(f *testing.F) {
+	f.Add([]byte(`{"queue_name": "deferred", "queue_id": "3F2A1B", "arrival_time": 1, "message_size": 2, "sender": "MAILER-DAEMON", "recipients": [{"address": "a@b", "delay_reason": "x"}]}`))
+	f.Add([]byte(`{"queue_id": "../../x", "message_size": -1}`))
+	f.Add([]byte(`{"queue_id": "-oQ/tmp/x; id"}`))
+	f.Fuzz(func(t *testing.T, line []byte) {
+		m, err := parseQueued(line)
+		if err != nil {
+			return
+		}
+		// The ID becomes an argument of a program there.
+		if strings.Trim(m.ID, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz") != "" || m.ID == "" || len(m.ID) > 30 || m.Bytes < 0 {
+			t.Errorf("%+v", m)
+		}
+		shown(t, m.Place)
+	})
 }

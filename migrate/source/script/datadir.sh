@@ -22,6 +22,9 @@ else
 	# Bytes 16 to 47 of a redo log name the program that made it (LOG_HEADER_CREATOR
 	# of InnoDB's log0log.h).
 	for file in ib_logfile0 '#innodb_redo'/'#ib_redo'*; do
+		case $file in
+		*_tmp) continue ;; # a spare one of MySQL, with nothing in it
+		esac
 		if [ -f "$file" ] && [ ! -L "$file" ]; then
 			say redo
 			head -c 48 "$file" | tail -c +17 | tr -d '\000'

@@ -42,12 +42,28 @@ if [ -n "$box" ] && [ -z "$engine" ]; then
 	say no-engine
 	exit
 fi
-inbox() {
-	if [ -n "$box" ]; then $engine exec "$box" "$@"; else "$@"; fi
+running() { $engine inspect --format '{{.State.Running}}' "$1" 2>/dev/null </dev/null; }
+# within runs a program in a container. In one that is stopped nothing can be run:
+# there it is another one of the same image that sees the same files, and goes.
+within() {
+	name=$1
+	shift
+	if [ -z "$name" ]; then
+		"$@"
+	elif [ "$(running "$name")" != false ]; then
+		$engine exec "$name" "$@"
+	else
+		$engine run --rm --network none --volumes-from "$name:ro" "$($engine inspect --format '{{.Image}}' "$name" </dev/null)" "$@"
+	fi
 }
+inbox() { within "$box" "$@"; }
 if [ -n "$engine" ]; then
 	say "containers $engine"
-	$engine ps -q </dev/null | head -n 200 | while read -r id; do
+	{
+		$engine ps -q </dev/null | head -n 200
+		# One that is named may be stopped by now.
+		if [ -n "$box" ] && [ "$(running "$box")" = false ]; then echo "$box"; fi
+	} | while read -r id; do
 		$engine inspect --format \
 			'{"name":{{json .Name}},"image":{{json .Config.Image}},"labels":{{json .Config.Labels}},"mounts":{{json .Mounts}}}' \
 			"$id" 2>/dev/null </dev/null
@@ -61,16 +77,27 @@ if [ -n "$engine" ]; then
 	fi
 fi
 say "box $box"
+# Another mailstack's Postfix has a container of its own.
+mta=$box
+if [ -n "$box" ]; then
+	stack=$($engine inspect --format '{{index .Config.Labels "mailstack.stack"}}' "$box" 2>/dev/null </dev/null)
+	if [ -n "$stack" ]; then
+		mta=$($engine ps -a --filter "label=mailstack.stack=$stack" --filter label=mailstack.service=postfix --format '{{.Names}}' </dev/null | head -n 1)
+		mta=${mta:-$box}
+	fi
+fi
+say "mta-box $mta"
+inmta() { within "$mta" "$@"; }
 
 if inbox doveconf -h dovecot_config_version >/dev/null 2>&1 </dev/null || inbox dovecot --version >/dev/null 2>&1 </dev/null; then
 	part dovecot inbox dovecot --version
 	part doveconf inbox doveconf -n
 fi
-if inbox postconf mail_version >/dev/null 2>&1 </dev/null; then
-	part postfix inbox postconf -h mail_version
-	part postconf inbox postconf -n
+if inmta postconf mail_version >/dev/null 2>&1 </dev/null; then
+	part postfix inmta postconf -h mail_version
+	part postconf inmta postconf -n
 	say queue
-	inbox postqueue -p 2>&1 </dev/null | tail -n 1 | head -c 200
+	inmta postqueue -p 2>&1 </dev/null | tail -n 1 | head -c 200
 elif have exim4 || have exim; then
 	say exim
 	{ exim4 -bpc || exim -bpc; } 2>/dev/null </dev/null | head -c 200

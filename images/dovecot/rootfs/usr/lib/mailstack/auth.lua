@@ -4,10 +4,8 @@
 -- attempts to reconnect by five, up to half an hour, and keeps a lookup waiting
 -- for 60 seconds when it has no connection (src/lib-sql/driver-sqlpool.c, both
 -- constants). A login during an outage has to get its temporary failure within
--- five seconds, and one after the outage has to work. Here each lookup opens a
--- connection, asks and closes it: about a millisecond over a Unix socket, paid
--- only where the cache has no answer, and there is no state that an outage
--- could spoil.
+-- five seconds, and one after the outage has to work. Here each worker has one
+-- connection while it is busy, and a lookup that finds it dead asks over a new one.
 --
 -- It runs in the auth-worker processes, several at once, as the user dovecot.
 
@@ -18,6 +16,10 @@ local MAIL <const> = "/var/vmail"
 -- A server that takes the connection and then says nothing (stopped, or stuck
 -- on its disk) costs this many seconds.
 local CONNECT_SECONDS <const> = 2
+
+-- A connection that was not used for this long is not used again: opening one
+-- costs more than a query does, and the less it is needed the less that matters.
+local KEEP_SECONDS <const> = 10
 
 -- One that falls silent later, in the middle of a query, for which luasql has no
 -- timeout, costs the worker: SIGALRM ends it, the login gets its temporary
@@ -34,12 +36,22 @@ local REST_SECONDS <const> = 1
 local SLOTS <const> = 4
 local SLOTS_FILE <const> = "/run/mailstack-hashing"
 
+-- What is compared with the password for an account that does not exist. It costs
+-- what a new account's hash costs, so that the time of a refusal does not tell
+-- which accounts there are.
+local NOBODY <const> = "{ARGON2ID}$argon2id$v=19$m=19456,t=2,p=1$SRTEEPVFi93giSBtaFlxvA$k944ph3GH2byRvbfOX/SRNVis3WA1BZEdDLhie179GQ"
+
 -- The reason in the log of what an account has to wait for.
 local MOVING <const> = "the account is being moved here"
+
+package.path = "/usr/lib/mailstack/?.lua;" .. package.path
+local Attempts <const> = require("attempts")
+local split <const> = Attempts.split
 
 local auth = dovecot.auth
 local password
 local rest_until = 0
+local kept, kept_since -- a connection, and when it was last used
 local slots -- file descriptor of SLOTS_FILE
 
 -- Reads the secret while the process is still root. Both auth and auth-worker
@@ -54,6 +66,7 @@ function script_init()
   if password == nil or password == "" or password:find("[{}]") then
     error("read database password: " .. SECRET .. " is empty or holds a brace")
   end
+  Attempts.load()
   return 0
 end
 
@@ -68,6 +81,61 @@ local function connect()
   return luasql.mysql():connect("", nil, nil, options)
 end
 
+-- ask sends one query over a connection and returns its rows, or nil and what
+-- went wrong.
+local function ask(connection, build)
+  local function quote(text)
+    return "'" .. connection:escape(text) .. "'"
+  end
+  local cursor, problem = connection:execute(build(quote))
+  if cursor == nil then
+    return nil, problem
+  end
+  local found = {}
+  if type(cursor) == "number" then -- rows that a statement changed
+    return found
+  end
+  local row = cursor:fetch({}, "a")
+  while row do
+    found[#found + 1] = row
+    row = cursor:fetch({}, "a")
+  end
+  cursor:close()
+  return found
+end
+
+-- asked_again is ask over the connection that is kept, and where that gives no
+-- answer, over a new one. Every query may be asked twice.
+local function asked_again(build)
+  if kept ~= nil then
+    local ok, rows = false, nil
+    if os.time() - kept_since < KEEP_SECONDS then
+      ok, rows = pcall(ask, kept, build)
+    end
+    if ok and rows ~= nil then
+      kept_since = os.time()
+      return rows
+    end
+    kept:close()
+    kept = nil
+  end
+  local began = os.time()
+  local connection, err = connect()
+  if connection == nil then
+    if os.time() - began >= CONNECT_SECONDS then
+      rest_until = os.time() + REST_SECONDS
+    end
+    return nil, err
+  end
+  local ok, rows, failure = pcall(ask, connection, build)
+  if ok and rows ~= nil then
+    kept, kept_since = connection, os.time()
+    return rows
+  end
+  connection:close()
+  return nil, ok and failure or rows
+end
+
 -- Runs one query, made by build(quote), and returns its rows, or nil and what
 -- went wrong. No row is an empty table: it says "there is no such thing", and
 -- only a server that has answered may say so.
@@ -78,53 +146,9 @@ local function query(build)
   local alarm, signal = require("posix.unistd").alarm, require("posix.signal")
   signal.signal(signal.SIGALRM, signal.SIG_DFL) -- Dovecot ignores it
   alarm(LOOKUP_SECONDS)
-  local began = os.time()
-  local connection, err = connect()
-  if connection == nil then
-    alarm(0)
-    if os.time() - began >= CONNECT_SECONDS then
-      rest_until = os.time() + REST_SECONDS
-    end
-    return nil, err
-  end
-  local ok, rows, failure = pcall(function()
-    local function quote(text)
-      return "'" .. connection:escape(text) .. "'"
-    end
-    local cursor, problem = connection:execute(build(quote))
-    if cursor == nil then
-      return nil, problem
-    end
-    local found = {}
-    if type(cursor) == "number" then -- rows that a statement changed
-      return found
-    end
-    local row = cursor:fetch({}, "a")
-    while row do
-      found[#found + 1] = row
-      row = cursor:fetch({}, "a")
-    end
-    cursor:close()
-    return found
-  end)
-  connection:close()
+  local rows, err = asked_again(build)
   alarm(0)
-  if not ok then
-    return nil, rows
-  end
-  return rows, failure
-end
-
--- split returns local part and domain of an address that an account can have,
--- or nil. Everything stored is ASCII (domains as A-labels), and both parts
--- become names of directories, so a slash, a leading dot, a space, a control
--- character or a byte above 127 is nobody's and is not worth a query.
-local function split(address)
-  local localpart, domain = address:match("^([%w!#$&'*+=?^_`{|}~-][%w!#$&'*+=?^_`{|}~.-]*)@([%w-][%w.-]*)$")
-  if localpart == nil or #address > 320 then
-    return nil
-  end
-  return localpart, domain
+  return rows, err
 end
 
 -- mailbox returns what Dovecot needs to know of an account's mail store. uid
@@ -192,15 +216,17 @@ local function strengthen(request, address, weak, given)
 end
 
 -- The protocol is part of the key because Postfix gets another user name than
--- the rest. The address comes first: "doveadm auth cache flush" compares it.
+-- the rest, the client's address because the gate wants to know of each from where
+-- a password has worked. The account comes first: "doveadm auth cache flush"
+-- compares it.
 function auth_passdb_get_cache_key()
-  return "%{user}\t%{protocol}"
+  return "%{user}\t%{protocol}\t%{remote_ip}"
 end
 
--- auth_password_verify checks a password. Because the hash is not handed back,
--- Dovecot caches a fast digest of the password that was right, in memory, and a
--- slow hash is paid for once per password instead of once per login.
-function auth_password_verify(request, given)
+-- check checks a password. Because the hash is not handed back, Dovecot caches a
+-- fast digest of the password that was right, in memory, and a slow hash is paid
+-- for once per password instead of once per login.
+local function check(request, given)
   local address = request.user
   if split(address) == nil then
     return auth.PASSDB_RESULT_USER_UNKNOWN, "no such account"
@@ -213,6 +239,7 @@ function auth_password_verify(request, given)
   end
   local account = rows[1]
   if account == nil or account.password == nil then
+    verify(request, NOBODY, given)
     return auth.PASSDB_RESULT_USER_UNKNOWN, "no such account"
   end
   -- The mail of an account that is being brought over from another host is only
@@ -244,6 +271,25 @@ function auth_password_verify(request, given)
   return auth.PASSDB_RESULT_OK, mailbox(address, account.quota_bytes, "userdb_")
 end
 
+-- auth_password_verify tells the gate what came of the attempt that it let pass.
+-- That it cannot be told is no reason to refuse a login.
+function auth_password_verify(request, given)
+  local result, detail = check(request, given)
+  local verdict = "none"
+  if result == auth.PASSDB_RESULT_OK then
+    verdict = "good"
+  elseif result == auth.PASSDB_RESULT_PASSWORD_MISMATCH or result == auth.PASSDB_RESULT_USER_UNKNOWN then
+    verdict = "wrong"
+  end
+  local ok, err = pcall(function()
+    Attempts.report(verdict, Attempts.of(request))
+  end)
+  if not ok then
+    request:log_error("tell the gate of an attempt: " .. tostring(err))
+  end
+  return result, detail
+end
+
 -- follow is the query that quota-status needs: Postfix asks at RCPT, before it
 -- expands aliases, and a full mailbox behind an alias has to be refused there
 -- too. It walks from an address over aliases (and where there is none, the
@@ -264,10 +310,15 @@ local function follow(address)
     "SELECT account.address, account.quota_bytes, account.moving FROM hop JOIN account ON account.address = hop.address LIMIT 1"
 end
 
+-- What LMTP was told of an account is remembered (userdb_use_cache), until it
+-- changes: "doveadm auth cache flush" compares the address.
+function auth_userdb_get_cache_key()
+  return "%{user}"
+end
+
 -- auth_userdb_lookup finds the mailbox for LMTP, quota-status and doveadm (a
--- login brings it along). A disabled account still takes mail in, all
--- of it into INBOX. Nothing of
--- this is cached: a removed account is gone with the next RCPT.
+-- login brings it along). A disabled account still takes mail in, all of it into
+-- INBOX.
 function auth_userdb_lookup(request)
   local address = request.user
   if split(address) == nil then

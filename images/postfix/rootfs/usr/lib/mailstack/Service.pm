@@ -19,6 +19,9 @@ use constant CHUNK     => 65536;
 
 my $name;
 my %open;    # connections by file descriptor
+# What select waits for, a bit for each file descriptor: kept, as many connections
+# are idle and few have something to say.
+my ($readers, $writers) = ('', '');
 
 # start becomes the owner of the queue, who may read it and use its sockets. NAME
 # is for the log; master leaves no stderr that anybody reads.
@@ -41,7 +44,7 @@ sub report {
 }
 
 # serve calls on->{accept} with each new connection, and on->{round} after all
-# that could be done at once is done: at least once a second while that returns
+# that could be done at once is done: four times a second while that returns
 # "soon". It returns when that returns "exit"; when there was no connection for
 # on->{idle} seconds, if that is set; and after a reload, when the last connection
 # has ended. For the next connection master starts a new process.
@@ -50,28 +53,25 @@ sub serve {
 	open my $status, '<&=', STATUS_FD or die "status pipe: $!\n";
 	open my $listen, '+<&=', LISTEN_FD or die "socket: $!\n";
 	unblock($listen);
+	vec($readers, $_, 1) = 1 for STATUS_FD, LISTEN_FD;
 	my ($next, $used) = ('', time);
 	while (1) {
-		my ($readable, $writable) = ('', '');
-		vec($readable, fileno $_, 1) = 1 for grep { $_ } $status, $listen;
-		for my $fd (keys %open) {
-			vec($readable, $fd, 1) = 1;
-			vec($writable, $fd, 1) = 1 if length $open{$fd}{out};
-		}
-		my $wait = $next eq 'soon' ? 1 : %open ? undef : $on{idle};
+		my ($readable, $writable) = ($readers, $writers);
+		my $wait = $next eq 'soon' ? 0.25 : %open ? undef : $on{idle};
 		if (select($readable, $writable, undef, $wait) < 0) {
 			$readable = $writable = '';
 		}
 		if ($status && vec $readable, STATUS_FD, 1) {
 			$status = $listen = undef;
+			vec($_, STATUS_FD, 1) = vec($_, LISTEN_FD, 1) = 0 for $readers, $readable;
 		}
-		if ($listen && vec $readable, LISTEN_FD, 1) {
+		my $arrived = $listen && vec $readable, LISTEN_FD, 1;
+		# One may have ended meanwhile, and its number be a new one's: to look at one
+		# that has nothing to say is no harm.
+		$open{$_} && receive($open{$_}) for numbers($readable);
+		$open{$_} && flush($open{$_}) for numbers($writable);
+		if ($arrived) {
 			while (accept my $fh, $listen) { unblock($fh); $on{accept}->($fh) }
-		}
-		for my $fd (keys %open) {
-			my $connection = $open{$fd} or next;    # ended meanwhile
-			receive($connection) if vec $readable, $fd, 1;
-			flush($connection) if $open{$fd} && vec $writable, $fd, 1;
 		}
 		$next = $on{round}->();
 		$used = time if %open || $next eq 'soon';
@@ -85,6 +85,7 @@ sub serve {
 # {end} when the other side has hung up.
 sub watch {
 	my ($fh, %of) = @_;
+	vec($readers, fileno $fh, 1) = 1;
 	return $open{fileno $fh} = { %of, fh => $fh, out => '' };
 }
 
@@ -108,6 +109,7 @@ sub drop {
 	my ($connection) = @_;
 	my $fh = delete $connection->{fh} or return;
 	delete $open{fileno $fh};
+	vec($_, fileno $fh, 1) = 0 for $readers, $writers;
 	close $fh;
 }
 
@@ -126,6 +128,16 @@ sub flush {
 	return if !$connection->{fh} || $connection->{out} eq '';
 	my $n = syswrite $connection->{fh}, $connection->{out};
 	substr $connection->{out}, 0, $n, '' if $n;
+	vec($writers, fileno $connection->{fh}, 1) = length $connection->{out} ? 1 : 0;
+}
+
+# numbers are those of the bits that are set.
+sub numbers {
+	my $bits = unpack 'b*', $_[0];
+	my @set;
+	my $i = -1;
+	push @set, $i while ($i = index $bits, '1', $i + 1) >= 0;
+	return @set;
 }
 
 sub unblock {

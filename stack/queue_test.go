@@ -1,0 +1,39 @@
+package stack
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestQueue(t *testing.T) {
+	e := newFakeEngine()
+	e.containers["demo-postfix"] = &fakeContainer{Container: Container{Name: "demo-postfix", State: "running"}}
+	say := func(code int, out string) {
+		e.exec = func(string, []string) *ExecResult { return &ExecResult{ExitCode: code, Stdout: []byte(out)} }
+	}
+	say(0, `{"queue_name": "deferred", "queue_id": "4bA", "arrival_time": 1700000000, "sender": "e@f", "recipients": [{"address": "a@b"}, {"address": "c@d", "delay_reason": "connect to x: refused"}]}
+{"queue_name": "active", "queue_id": "4bB", "arrival_time": 1700000590}
+`)
+	want := []Queued{
+		{ID: "4bA", Queue: "deferred", Arrival: 1_700_000_000, Sender: "e@f", Recipients: []QueuedRecipient{{Address: "a@b"}, {"c@d", "connect to x: refused"}}},
+		{ID: "4bB", Queue: "active", Arrival: 1_700_000_590},
+	}
+	got, err := Queue(t.Context(), e, "demo-postfix")
+	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+		t.Error(err, diff)
+	}
+	say(0, "")
+	if all, err := Queue(t.Context(), e, "demo-postfix"); err != nil || all == nil || len(all) != 0 {
+		t.Errorf("of an empty queue: %v, %v", all, err)
+	}
+	say(0, "postqueue: fatal: no queue\n")
+	if _, err := Queue(t.Context(), e, "demo-postfix"); err == nil {
+		t.Error("what is no JSON was read")
+	}
+	say(69, "mail system is down")
+	if _, err := Queue(t.Context(), e, "demo-postfix"); err == nil || !strings.Contains(err.Error(), "status 69: mail system is down") {
+		t.Errorf("error %v", err)
+	}
+}
