@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"mailstack/bench/load"
+
+	"mailstack/e2e/lab"
 )
 
 // bareFiles are the daemons' configurations, by hand.
@@ -46,10 +48,10 @@ func (s *stack) bareTarget(ctx context.Context) (*target, error) {
 }
 
 func (s *stack) bareDir(parts ...string) string {
-	return filepath.Join(append([]string{s.dir, "bare"}, parts...)...)
+	return filepath.Join(append([]string{s.Dir, "bare"}, parts...)...)
 }
 
-func (s *stack) bareName(service string) string { return s.name + "-bare-" + service }
+func (s *stack) bareName(service string) string { return s.Name + "-bare-" + service }
 
 // makeBare writes what the daemons read.
 func (s *stack) makeBare(ctx context.Context) (*target, error) {
@@ -60,7 +62,7 @@ func (s *stack) makeBare(ctx context.Context) (*target, error) {
 	t := &target{
 		name: "bare", about: "Dovecot and Postfix by hand, users in a file, the same hash",
 		Server: load.Server{TLS: config, Ports: map[string]int{}},
-		domain: s.hostname, password: s.password, mail: s.bareDir("vmail"),
+		domain: s.Hostname, password: s.password, mail: s.bareDir("vmail"),
 		containers: []string{s.bareName("dovecot"), s.bareName("postfix")},
 	}
 	for _, dir := range []string{"conf", "tls", "socket", "queue", "vmail"} {
@@ -95,7 +97,7 @@ func (s *stack) writeBareConfig() error {
 		if err != nil {
 			return err
 		}
-		text := strings.ReplaceAll(string(data), "HOSTNAME", s.hostname)
+		text := strings.ReplaceAll(string(data), "HOSTNAME", s.Hostname)
 		if err := os.WriteFile(s.bareDir("conf", name), []byte(text), 0o644); err != nil {
 			return err
 		}
@@ -150,8 +152,8 @@ func (s *stack) startBare(ctx context.Context, t *target) error {
 		select {
 		case <-time.After(20 * time.Millisecond):
 		case <-ctx.Done():
-			dovecot, _ := docker(context.WithoutCancel(ctx), "logs", "--tail", "20", s.bareName("dovecot"))
-			postfix, _ := docker(context.WithoutCancel(ctx), "logs", "--tail", "20", s.bareName("postfix"))
+			dovecot, _ := lab.Docker(context.WithoutCancel(ctx), "logs", "--tail", "20", s.bareName("dovecot"))
+			postfix, _ := lab.Docker(context.WithoutCancel(ctx), "logs", "--tail", "20", s.bareName("postfix"))
 			return fmt.Errorf("wait for the bare daemons: %w\n%s\n%s", err, dovecot, postfix)
 		}
 	}
@@ -167,12 +169,12 @@ func greets(ctx context.Context, t *target) error {
 }
 
 func (s *stack) runBare(ctx context.Context, t *target, service string, start []string) error {
-	image, err := docker(ctx, "inspect", "--format", "{{.Image}}", s.container(service))
+	image, err := lab.Docker(ctx, "inspect", "--format", "{{.Image}}", s.Container(service))
 	if err != nil {
 		return err
 	}
 	args := []string{
-		"run", "-d", "--name", s.bareName(service), "--label", "mailstack.stack=" + s.name + "-bare",
+		"run", "-d", "--name", s.bareName(service), "--label", "mailstack.stack=" + s.Name + "-bare",
 		"--ulimit", "nofile=16384:16384", "--log-opt", "max-size=10m", "--log-opt", "max-file=3",
 		"-v", s.bareDir("conf") + ":/bare/conf:ro", "-v", s.bareDir("tls") + ":/bare/tls:ro", "-v", s.bareDir("socket") + ":/bare/socket",
 	}
@@ -183,22 +185,22 @@ func (s *stack) runBare(ctx context.Context, t *target, service string, start []
 	}
 	for listener, inside := range barePorts[service] {
 		if t.Ports[listener] == 0 {
-			if t.Ports[listener], err = freePort(); err != nil {
+			if t.Ports[listener], err = lab.FreePort(); err != nil {
 				return err
 			}
 		}
 		args = append(args, "-p", fmt.Sprintf("127.0.0.1:%d:%d", t.Ports[listener], inside))
 	}
-	_, err = docker(ctx, append(append(args, image), start...)...)
+	_, err = lab.Docker(ctx, append(append(args, image), start...)...)
 	return err
 }
 
 // removeBare ends the daemons; what they wrote goes with the stack's directory.
 func (s *stack) removeBare(ctx context.Context) error {
-	ids, err := docker(ctx, "ps", "-a", "-q", "--filter", "label=mailstack.stack="+s.name+"-bare")
+	ids, err := lab.Docker(ctx, "ps", "-a", "-q", "--filter", "label=mailstack.stack="+s.Name+"-bare")
 	if err != nil || ids == "" {
 		return err
 	}
-	_, err = docker(ctx, append([]string{"rm", "-f", "-v"}, strings.Fields(ids)...)...)
+	_, err = lab.Docker(ctx, append([]string{"rm", "-f", "-v"}, strings.Fields(ids)...)...)
 	return err
 }

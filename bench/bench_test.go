@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"mailstack/e2e/lab"
 )
 
 func TestMedian(t *testing.T) {
@@ -56,6 +58,14 @@ func TestInterleave(t *testing.T) {
 	}
 }
 
+// TestMore: the difference is taken round by round.
+func TestMore(t *testing.T) {
+	got := more("both", series{Values: []float64{10, 30}}, series{Name: "with", Unit: "MB", Values: []float64{15, 32}})
+	if want := (series{Figure: "both", Name: "with", Unit: "MB", Values: []float64{5, 2}}); !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+}
+
 func TestReport(t *testing.T) {
 	r := newResult("1.2")
 	r.CPUs, r.Taken = 2, time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
@@ -82,8 +92,26 @@ logins
 	if text.String() != want {
 		t.Errorf("got\n%s\nwant\n%s", text.String(), want)
 	}
+	page := filepath.Join(t.TempDir(), "result.md")
+	if err := r.writeMarkdown(page); err != nil {
+		t.Fatal(err)
+	}
+	written, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{
+		"mailstack 1.2, 2 processors, 2026-05-01T12:00:00Z.",
+		"|  | theirs, longer (less) | 0.5 s | 0.25 | 0.5 | 0.25 |",
+		"| logins | bare | 20 1/s | 10 | 40 | 1.00 |",
+		"|  | ours | 18 1/s | 9 | 44 | 0.90 |",
+	} {
+		if !strings.Contains(string(written), line) {
+			t.Errorf("no %q in\n%s", line, written)
+		}
+	}
 	path := filepath.Join(t.TempDir(), "result.json")
-	if err := r.writeFile(path); err != nil {
+	if err := lab.WriteFile(path, r); err != nil {
 		t.Fatal(err)
 	}
 	data, err := os.ReadFile(path)
@@ -137,7 +165,7 @@ func TestHistory(t *testing.T) {
 
 // TestSteps reads what README shows of up's progress.
 func TestSteps(t *testing.T) {
-	s := &stack{name: "demo", dir: "/tmp/x"}
+	s := &stack{Stack: &lab.Stack{Name: "demo", Dir: "/tmp/x"}}
 	got := s.steps("begin     stack demo\n✓  1/25  begin    stack demo  0.0 s\n✓  2/25  build    image mailstack/mysql:1a2b  12.5 s\n" +
 		"✓  3/25  init     /tmp/x/data/queue  0.8 s\n✓ 24/25  create   container demo-postfix  0.3 s\ndemo is up (2.5 s)\n")
 	want := []reading{

@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"mailstack/e2e/lab"
 )
 
 // upSuite is a command that finds everything as it should be, beside Compose
@@ -19,11 +21,11 @@ import (
 // mounts, limits and networks. What runs in them there is sleep(1), as no two
 // databases can have the same files.
 func upSuite(ctx context.Context, s *stack, e effort) (_ []series, err error) {
-	file := filepath.Join(s.dir, "compose.json")
-	project := s.name + "-compose"
+	file := filepath.Join(s.Dir, "compose.json")
+	project := s.Name + "-compose"
 	compose := func(args ...string) func(context.Context) error {
 		return func(ctx context.Context) error {
-			_, err := output(exec.CommandContext(ctx, "docker-compose", append([]string{"-p", project, "-f", file}, args...)...))
+			_, err := lab.Output(exec.CommandContext(ctx, "docker-compose", append([]string{"-p", project, "-f", file}, args...)...))
 			if errors.Is(err, exec.ErrNotFound) {
 				err = fmt.Errorf("%w: scripts/prepare test installs it", err)
 			}
@@ -37,7 +39,7 @@ func upSuite(ctx context.Context, s *stack, e effort) (_ []series, err error) {
 	return interleave(ctx, max(e.rounds, e.pick(10, 1)), []contender{
 		{"docker-compose up -d", "an equal file, nothing to do", timed(compose("up", "-d"))},
 		{"mailstack up --no-probe", "nothing to do", timed(func(ctx context.Context) error {
-			out, err := s.mailstack(ctx, nil, "up", "--no-probe")
+			out, err := s.Run(ctx, nil, "up", "--no-probe")
 			if err == nil && !strings.HasPrefix(out, "nothing to do") {
 				err = fmt.Errorf("up had something to do: %s", out)
 			}
@@ -66,8 +68,8 @@ type inspected struct {
 func (s *stack) writeCompose(ctx context.Context, file string) error {
 	services := map[string]any{}
 	networks := map[string]any{}
-	for _, name := range []string{"mysql", "dovecot", "postfix"} {
-		out, err := docker(ctx, "inspect", s.container(name))
+	for _, name := range s.services {
+		out, err := lab.Docker(ctx, "inspect", s.Container(name))
 		if err != nil {
 			return err
 		}
@@ -103,7 +105,7 @@ func composeService(c inspected) (map[string]any, error) {
 	}
 	for inside, bindings := range c.HostConfig.PortBindings {
 		for range bindings {
-			port, err := freePort()
+			port, err := lab.FreePort()
 			if err != nil {
 				return nil, err
 			}
@@ -138,7 +140,7 @@ func firstSuite(ctx context.Context, s *stack, e effort) ([]series, error) {
 		return list, err
 	}
 	build := contender{name: "mailstack up", about: "to a green probe, images built"}
-	fmt.Fprintln(s.progress, "bench: building images")
+	fmt.Fprintln(s.Progress, "bench: building images")
 	readings, err := s.firstWithImages(ctx)
 	return append(list, collect([]contender{build}, [][][]reading{{readings}})...), err
 }
@@ -157,15 +159,21 @@ func (s *stack) bareFirst(ctx context.Context) ([]reading, error) {
 	return []reading{{"until it works", "s", time.Since(began).Seconds()}}, err
 }
 
-// ourFirst makes a stack from nothing and removes it again.
-func (s *stack) ourFirst(ctx context.Context, toml string, flags ...string) (_ []reading, err error) {
-	fresh, err := makeStack(ctx, s.binary, s.progress, toml)
+// ourFirst makes a stack from nothing, on a base image of its own if one is
+// named, and removes it again.
+func (s *stack) ourFirst(ctx context.Context, base string, flags ...string) (_ []reading, err error) {
+	fresh, err := makeStack(ctx, s.Binary, s.Progress)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, fresh.remove()) }()
+	if base != "" {
+		if err := fresh.Set("images.base", fmt.Sprintf("%q", base)); err != nil {
+			return nil, err
+		}
+	}
 	began := time.Now()
-	_, steps, err := fresh.told(ctx, nil, append([]string{"up"}, flags...)...)
+	_, steps, err := lab.Outputs(fresh.Command(ctx, append([]string{"up"}, flags...)...))
 	if err != nil {
 		return nil, err
 	}
@@ -184,7 +192,7 @@ func (s *stack) steps(stderr string) []reading {
 	var list []reading
 	for _, m := range stepLine.FindAllStringSubmatch(stderr, -1) {
 		took, _ := strconv.ParseFloat(m[3], 64) // the pattern is a number's
-		what := strings.NewReplacer(s.data()+"/", "", s.name+"-", "").Replace(m[2])
+		what := strings.NewReplacer(s.Data()+"/", "", s.Name+"-", "").Replace(m[2])
 		what, _, _ = strings.Cut(what, ":") // the digest of an image
 		if took > 0 {
 			list = append(list, reading{"step " + m[1] + " " + what, "s", took})
@@ -195,25 +203,25 @@ func (s *stack) steps(stderr string) []reading {
 
 // firstWithImages is ourFirst on a base image that no image was ever built on.
 func (s *stack) firstWithImages(ctx context.Context) (_ []reading, err error) {
-	base, err := docker(ctx, "image", "ls", "-q", "--filter", "reference=debian:trixie-slim", "--filter", "reference=mailstack/base:trixie")
+	base, err := lab.Docker(ctx, "image", "ls", "-q", "--filter", "reference=debian:trixie-slim", "--filter", "reference=mailstack/base:trixie")
 	if err != nil {
 		return nil, err
 	}
 	if base, _, _ = strings.Cut(base, "\n"); base == "" {
 		return nil, errors.New("find the base image: there is neither debian:trixie-slim nor mailstack/base:trixie")
 	}
-	before, err := docker(ctx, "image", "ls", "-q", "--no-trunc")
+	before, err := lab.Docker(ctx, "image", "ls", "-q", "--no-trunc")
 	if err != nil {
 		return nil, err
 	}
-	own := "mailstack-bench/" + s.name + ":base"
+	own := "mailstack-bench/" + s.Name + ":base"
 	cmd := exec.CommandContext(ctx, "docker", "build", "-q", "-t", own, "-")
-	cmd.Stdin = strings.NewReader("FROM " + base + "\nLABEL mailstack.bench=" + s.name + "\n")
-	if _, err := output(cmd); err != nil {
+	cmd.Stdin = strings.NewReader("FROM " + base + "\nLABEL mailstack.bench=" + s.Name + "\n")
+	if _, err := lab.Output(cmd); err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, removeNewImages(context.WithoutCancel(ctx), s.name, before)) }()
-	readings, err := s.ourFirst(ctx, fmt.Sprintf("images.base = %q\n", own))
+	defer func() { err = errors.Join(err, removeNewImages(context.WithoutCancel(ctx), s.Name, before)) }()
+	readings, err := s.ourFirst(ctx, own)
 	for i := range readings {
 		readings[i].figure = "images built, " + readings[i].figure
 	}
@@ -222,7 +230,7 @@ func (s *stack) firstWithImages(ctx context.Context) (_ []reading, err error) {
 
 // removeNewImages removes the images that were built on the base of this run.
 func removeNewImages(ctx context.Context, run, before string) error {
-	after, err := docker(ctx, "image", "ls", "-q", "--no-trunc", "--filter", "label=mailstack.bench="+run)
+	after, err := lab.Docker(ctx, "image", "ls", "-q", "--no-trunc", "--filter", "label=mailstack.bench="+run)
 	if err != nil {
 		return err
 	}
@@ -230,7 +238,7 @@ func removeNewImages(ctx context.Context, run, before string) error {
 		if strings.Contains(before, id) {
 			continue
 		}
-		if _, err := docker(ctx, "image", "rm", "-f", id); err != nil {
+		if _, err := lab.Docker(ctx, "image", "rm", "-f", id); err != nil {
 			return err
 		}
 	}

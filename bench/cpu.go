@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"mailstack/e2e/lab"
 )
 
 // work measures a number of things that a target does in run: how many a
@@ -39,7 +41,7 @@ func (t *target) work(ctx context.Context, figure string, run func() (n int, err
 // their control groups, v1 or v2.
 func cpuTime(ctx context.Context, containers []string) (sum time.Duration, err error) {
 	for _, name := range containers {
-		id, err := docker(ctx, "inspect", "--format", "{{.Id}}", name)
+		id, err := lab.Docker(ctx, "inspect", "--format", "{{.Id}}", name)
 		if err != nil {
 			return 0, err
 		}

@@ -34,6 +34,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"mailstack/e2e/lab"
 )
 
 // suite is a group of series that are compared with each other.
@@ -53,6 +55,7 @@ var suites = []suite{
 	{"up", "a run that finds nothing to do", upSuite},
 	{"first", "from nothing to a server, images there", firstSuite},
 	{"memory", "of all containers together", memorySuite},
+	{"filter", "a stack that looks at the content of mail, beside one that does not", filterSuite},
 	{"images", "unpacked", imagesSuite},
 	{"binary", "the program itself", startSuite},
 	{"probe", "one look at the mail server by each monitoring program", probeSuite},
@@ -93,7 +96,8 @@ type options struct {
 	binary string
 	only   []string
 	effort effort
-	json   string
+
+	json, markdown string
 }
 
 // run is main without the process: 0 done, 1 failed, 2 wrong usage.
@@ -126,6 +130,7 @@ func parse(args []string, stderr io.Writer) (o options, err error) {
 	flags.IntVar(&o.effort.rounds, "rounds", 5, "measure every run `N` times")
 	flags.BoolVar(&o.effort.quick, "quick", false, "small amounts, to see that all of it works; one round unless -rounds says more")
 	flags.StringVar(&o.json, "json", "", "also write the result to `FILE`")
+	flags.StringVar(&o.markdown, "markdown", "", "also write the result as a page of tables to `FILE`")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
@@ -164,23 +169,38 @@ func measure(ctx context.Context, o options, stdout, progress io.Writer) (err er
 		return err
 	}
 	defer func() { err = errors.Join(err, s.remove()) }()
-	result := newResult(s.version)
+	result := newResult(s.Version)
+	var failed error // what went well is shown all the same
 	for _, suite := range suites {
-		if !slices.Contains(o.only, suite.name) {
+		if !slices.Contains(o.only, suite.name) || ctx.Err() != nil {
 			continue
 		}
 		fmt.Fprintf(progress, "bench: %s, %d rounds\n", suite.name, o.effort.rounds)
+		began := time.Now()
 		all, err := suite.run(ctx, s, o.effort)
 		if err != nil {
-			return fmt.Errorf("%s: %w", suite.name, err)
+			fmt.Fprintf(progress, "bench: %s: %v\n", suite.name, err)
+			failed = errors.Join(failed, fmt.Errorf("%s: %w", suite.name, err))
+			continue
 		}
+		fmt.Fprintf(progress, "bench: %s took %v\n", suite.name, time.Since(began).Round(time.Second))
 		result.add(suite, o.effort.rounds, all)
 	}
+	return errors.Join(failed, ctx.Err(), o.write(result, stdout))
+}
+
+// write shows the result and writes what the flags name.
+func (o options) write(result *result, stdout io.Writer) error {
 	if err := result.writeText(stdout); err != nil {
 		return err
+	}
+	if o.markdown != "" {
+		if err := result.writeMarkdown(o.markdown); err != nil {
+			return err
+		}
 	}
 	if o.json == "" {
 		return nil
 	}
-	return result.writeFile(o.json)
+	return lab.WriteFile(o.json, result)
 }

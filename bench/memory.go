@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"mailstack/e2e/lab"
 )
 
 // memorySuite is what the containers take of a small machine's memory: idle for
@@ -29,7 +31,7 @@ func memorySuite(ctx context.Context, s *stack, e effort) (_ []series, err error
 	all := against(nil, bare, ours)
 	turns := make([][][]reading, len(all))
 	for range e.rounds {
-		if err := pause(ctx, e.span(2*time.Minute, 5*time.Second)); err != nil {
+		if err := pause(ctx, e.span(time.Minute, 5*time.Second)); err != nil {
 			return nil, err
 		}
 		for _, state := range []string{"idle", "after many logins"} {
@@ -64,7 +66,7 @@ func pause(ctx context.Context, d time.Duration) error {
 func memoryOf(ctx context.Context, state string, containers []string) ([]reading, error) {
 	var pss, anon, processes float64
 	for _, name := range containers {
-		id, err := docker(ctx, "inspect", "--format", "{{.Id}}", name)
+		id, err := lab.Docker(ctx, "inspect", "--format", "{{.Id}}", name)
 		if err != nil {
 			return nil, err
 		}

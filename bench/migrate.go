@@ -7,6 +7,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
 
 	"mailstack/e2e/oldhost"
 	"mailstack/migrate"
@@ -19,19 +22,20 @@ var spools = []struct {
 	mailboxes, messages int   // messages in each mailbox
 	octets              int64 // of each message
 }{
-	{"small", 20, 1000, 4 << 10},
-	{"large", 20, 2, 10 << 20},
+	{"small", 20, 500, 4 << 10},
+	{"large", 20, 1, 10 << 20},
 }
 
 // migrateSuite times the first pass of a migration beside one plain rsync -a of
 // the same tree, both by ssh from this machine to itself, each into a directory of
 // its own. The pass lists, copies, puts in place and compares; the plain rsync
-// copies. So what of the pass is copying is shown, too.
+// copies, and four of them show what is gained by copying side by side. What of the
+// pass is copying is shown, too.
 func migrateSuite(ctx context.Context, s *stack, e effort) (all []series, err error) {
 	return all, withHost(ctx, func(t *bencher) error {
 		ssh := oldhost.ThisMachine(t, oldhost.Options{})
 		for _, spool := range spools {
-			tree := filepath.Join(s.dir, "spool-"+spool.name)
+			tree := filepath.Join(s.Dir, "spool-"+spool.name)
 			messages := e.pick(spool.messages, 2)
 			if err := makeSpool(tree, spool.mailboxes, messages, spool.octets); err != nil {
 				return err
@@ -40,6 +44,7 @@ func migrateSuite(ctx context.Context, s *stack, e effort) (all []series, err er
 			about := fmt.Sprintf("%d mailboxes with %d messages of %d KiB", spool.mailboxes, messages, spool.octets>>10)
 			result, err := interleave(ctx, e.rounds, []contender{
 				{"rsync -a", "", timed(m.plain)},
+				{"four rsync -a", "side by side, each with a quarter of the mailboxes", timed(m.four)},
 				{"pass one", "listed, copied, put in place and compared", timed(m.pass)},
 			})
 			if err != nil {
@@ -101,7 +106,32 @@ func (m *mover) plain(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	out, err := exec.CommandContext(ctx, "rsync", "-a", "-e", "ssh -F "+m.ssh.Config, m.ssh.Alias+":"+m.tree+"/", dir+"/").CombinedOutput()
+	return m.rsync(ctx, dir, m.tree+"/")
+}
+
+func (m *mover) four(ctx context.Context) error {
+	dir, err := m.fresh()
+	if err != nil {
+		return err
+	}
+	boxes, err := filepath.Glob(filepath.Join(m.tree, "*"))
+	if err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	for quarter := range slices.Chunk(boxes, (len(boxes)+3)/4) {
+		group.Go(func() error { return m.rsync(ctx, dir, quarter...) })
+	}
+	return group.Wait()
+}
+
+// rsync copies paths into a directory.
+func (m *mover) rsync(ctx context.Context, dir string, paths ...string) error {
+	args := []string{"-a", "-e", "ssh -F " + m.ssh.Config}
+	for _, path := range paths {
+		args = append(args, m.ssh.Alias+":"+path)
+	}
+	out, err := exec.CommandContext(ctx, "rsync", append(args, dir+"/")...).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("rsync -a: %w: %s", err, out)
 	}

@@ -31,7 +31,7 @@ func passwordSuite(ctx context.Context, s *stack, e effort) ([]series, error) {
 			old = ours.password
 		}
 		passwords[user] = rand.Text()
-		if _, err := s.mailstack(ctx, []byte(passwords[user]+"\n"), "account", "passwd", user, "--password-stdin"); err != nil {
+		if _, err := s.Run(ctx, []byte(passwords[user]+"\n"), "account", "passwd", user, "--password-stdin"); err != nil {
 			return err
 		}
 		var refusal *load.Refusal

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"mailstack/e2e/monitors"
+
+	"mailstack/e2e/lab"
 )
 
 // blackboxConfig has a module for each protocol, as the blackbox exporter's own
@@ -48,26 +50,26 @@ modules:
 // probeSuite times a whole run of our probe beside what looks at mail servers
 // elsewhere. None of the others logs in, sends or fetches mail.
 func probeSuite(ctx context.Context, s *stack, e effort) (_ []series, err error) {
-	conf := filepath.Join(s.dir, "blackbox")
-	ca, err := s.mailstack(ctx, nil, "cert", "trust", "--print")
+	conf := filepath.Join(s.Dir, "blackbox")
+	ca, err := s.Run(ctx, nil, "cert", "trust", "--print")
 	if err != nil {
 		return nil, err
 	}
 	err = errors.Join(
 		os.Mkdir(conf, 0o755),
 		os.WriteFile(filepath.Join(conf, "ca.pem"), []byte(ca), 0o644),
-		os.WriteFile(filepath.Join(conf, "blackbox.yml"), []byte(strings.ReplaceAll(blackboxConfig, "HOSTNAME", s.hostname)), 0o644),
+		os.WriteFile(filepath.Join(conf, "blackbox.yml"), []byte(strings.ReplaceAll(blackboxConfig, "HOSTNAME", s.Hostname)), 0o644),
 	)
 	if err != nil {
 		return nil, err
 	}
-	port, err := freePort()
+	port, err := lab.FreePort()
 	if err != nil {
 		return nil, err
 	}
 	address := fmt.Sprintf("127.0.0.1:%d", port)
 	c, err := monitors.Start(ctx, monitors.Options{
-		Name: s.name + "-monitors", Mounts: []string{conf + ":/conf:ro"},
+		Name: s.Name + "-monitors", Mounts: []string{conf + ":/conf:ro"},
 		Command: []string{"prometheus-blackbox-exporter", "--config.file=/conf/blackbox.yml", "--web.listen-address=" + address},
 	})
 	if err != nil {
@@ -89,7 +91,7 @@ func probeSuite(ctx context.Context, s *stack, e effort) (_ []series, err error)
 
 func (s *stack) probe(args ...string) func(context.Context) error {
 	return func(ctx context.Context) error {
-		_, err := s.mailstack(ctx, nil, append([]string{"probe"}, args...)...)
+		_, err := s.Run(ctx, nil, append([]string{"probe"}, args...)...)
 		return err
 	}
 }
@@ -105,8 +107,8 @@ func (s *stack) plugins(c *monitors.Container, listeners ...string) func(context
 	return func(ctx context.Context) error {
 		for _, l := range listeners {
 			fields := strings.Fields(l)
-			args := append([]string{"-H", "127.0.0.1", "-p", fmt.Sprint(s.ports[fields[0]])}, fields[1:]...)
-			if _, err := output(c.Command(ctx, "/usr/lib/nagios/plugins/"+pluginNames[fields[0]], args...)); err != nil {
+			args := append([]string{"-H", "127.0.0.1", "-p", fmt.Sprint(s.Ports[fields[0]])}, fields[1:]...)
+			if _, err := lab.Output(c.Command(ctx, "/usr/lib/nagios/plugins/"+pluginNames[fields[0]], args...)); err != nil {
 				return err
 			}
 		}
@@ -119,7 +121,7 @@ func (s *stack) plugins(c *monitors.Container, listeners ...string) func(context
 func (s *stack) blackbox(address string) func(context.Context) error {
 	return func(ctx context.Context) error {
 		for _, module := range []string{"imaps", "smtp"} {
-			query := url.Values{"module": {module}, "target": {fmt.Sprintf("127.0.0.1:%d", s.ports[module])}}
+			query := url.Values{"module": {module}, "target": {fmt.Sprintf("127.0.0.1:%d", s.Ports[module])}}
 			body, err := get(ctx, "http://"+address+"/probe?"+query.Encode())
 			if err == nil && !strings.Contains(body, "\nprobe_success 1\n") {
 				err = fmt.Errorf("the blackbox exporter says of %s:\n%s", module, body)

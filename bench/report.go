@@ -2,24 +2,19 @@ package main
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
-	"runtime"
 	"slices"
-	"strings"
 	"text/tabwriter"
-	"time"
+
+	"mailstack/e2e/lab"
 )
 
 // result is everything that a run of this program has measured.
 type result struct {
-	Schema  int           `json:"schema"`
-	Version string        `json:"version"` // of mailstack
-	Taken   time.Time     `json:"taken"`
-	CPUs    int           `json:"cpus"`
-	Suites  []suiteResult `json:"suites"`
+	lab.Header
+	Suites []suiteResult `json:"suites"`
 }
 
 type suiteResult struct {
@@ -39,7 +34,7 @@ type summary struct {
 }
 
 func newResult(version string) *result {
-	return &result{Schema: 1, Version: version, Taken: time.Now().UTC().Truncate(time.Second), CPUs: runtime.NumCPU()}
+	return &result{Header: lab.NewHeader(version)}
 }
 
 func (r *result) add(s suite, rounds int, all []series) {
@@ -57,7 +52,7 @@ func (r *result) add(s suite, rounds int, all []series) {
 // writeText writes a table for each suite.
 func (r *result) writeText(w io.Writer) error {
 	var out bytes.Buffer
-	fmt.Fprintf(&out, "mailstack %s, %d processors, %s\n", r.Version, r.CPUs, r.Taken.Format(time.RFC3339))
+	fmt.Fprintln(&out, r.Header)
 	for _, s := range r.Suites {
 		fmt.Fprintf(&out, "\n%s: %s; %d rounds\n", s.Name, s.About, s.Rounds)
 		table := tabwriter.NewWriter(&out, 0, 0, 2, ' ', 0)
@@ -77,21 +72,37 @@ func (r *result) writeText(w io.Writer) error {
 			return err
 		}
 	}
-	for line := range strings.Lines(out.String()) {
-		if _, err := io.WriteString(w, strings.TrimRight(line, " \n")+"\n"); err != nil {
-			return err
-		}
-	}
-	return nil
+	return lab.WriteText(w, out.String())
 }
 
-// writeFile writes the result as JSON.
-func (r *result) writeFile(path string) error {
-	data, err := json.MarshalIndent(r, "", "  ")
-	if err != nil {
-		return fmt.Errorf("write result: %w", err)
+// digits writes a number with three digits that count, and all before the point.
+func digits(v float64) string {
+	if v >= 100 {
+		return fmt.Sprintf("%.0f", v)
 	}
-	if err := os.WriteFile(path, append(data, '\n'), 0o644); err != nil {
+	return fmt.Sprintf("%.3g", v)
+}
+
+// writeMarkdown writes a page with a table for each suite, for docs/benchmark.md.
+func (r *result) writeMarkdown(path string) error {
+	var out bytes.Buffer
+	fmt.Fprintf(&out, "# What the last run of `make bench` measured\n\n%s. CONTRIBUTING.md says what is compared.\n", r.Header)
+	for _, s := range r.Suites {
+		fmt.Fprintf(&out, "\n## %s\n\n%s; %d rounds.\n\n| figure | of | median | least | most | ratio |\n|---|---|---:|---:|---:|---:|\n", s.Name, s.About, s.Rounds)
+		figure := ""
+		for _, m := range s.Series {
+			shown := ""
+			if m.Figure != figure {
+				figure, shown = m.Figure, m.Figure
+			}
+			of := m.Name
+			if m.About != "" {
+				of += " (" + m.About + ")"
+			}
+			fmt.Fprintf(&out, "| %s | %s | %s %s | %s | %s | %.2f |\n", shown, of, digits(m.Median), m.Unit, digits(m.Min), digits(m.Max), m.Ratio)
+		}
+	}
+	if err := os.WriteFile(path, out.Bytes(), 0o644); err != nil {
 		return fmt.Errorf("write result: %w", err)
 	}
 	return nil

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"mailstack/bench/load"
+
+	"mailstack/e2e/lab"
 )
 
 // startSuite is what a program weighs and how soon it answers.
@@ -16,7 +18,7 @@ func startSuite(ctx context.Context, s *stack, e effort) ([]series, error) {
 	start := func(argv ...string) func(context.Context) ([]reading, error) {
 		return func(ctx context.Context) ([]reading, error) {
 			times, err := load.Times(ctx, 20, func(ctx context.Context, _ int) error {
-				_, err := output(exec.CommandContext(ctx, argv[0], argv[1:]...))
+				_, err := lab.Output(exec.CommandContext(ctx, argv[0], argv[1:]...))
 				return err
 			})
 			return percentiles("start", times), err
@@ -24,12 +26,12 @@ func startSuite(ctx context.Context, s *stack, e effort) ([]series, error) {
 	}
 	all, err := interleave(ctx, e.rounds, []contender{
 		{"docker --version", "asks no engine", start("docker", "--version")},
-		{"mailstack version", "", start(s.binary, "version")},
+		{"mailstack version", "", start(s.Binary, "version")},
 	})
 	if err != nil {
 		return nil, err
 	}
-	size, err := fileMB(s.binary)
+	size, err := fileMB(s.Binary)
 	return append(all, series{Figure: "size", Name: "mailstack", Unit: "MB", Values: []float64{size}}), err
 }
 
@@ -44,36 +46,47 @@ func fileMB(path string) (float64, error) {
 // imagesSuite is the room that the images take unpacked, what they share
 // counted once.
 func imagesSuite(ctx context.Context, s *stack, _ effort) ([]series, error) {
+	each, sum, err := s.images(ctx)
+	if err != nil {
+		return nil, err
+	}
 	var all []series
+	for i, service := range s.services {
+		all = append(all, series{Figure: service, Name: "mailstack", Unit: "MB", Values: []float64{each[i]}})
+	}
+	return append(all, series{Figure: "together", Name: "mailstack", About: "layers that they share once", Unit: "MB", Values: []float64{sum}}), nil
+}
+
+// images are the sizes of the services' images in MB, and of all together.
+func (s *stack) images(ctx context.Context) (each []float64, together float64, err error) {
 	layers := map[string]float64{}
-	for _, service := range []string{"mysql", "dovecot", "postfix"} {
-		sizes, err := layersOf(ctx, s.container(service))
+	for _, container := range s.containers() {
+		sizes, err := layersOf(ctx, container)
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		sum := 0.0
 		for layer, size := range sizes {
 			layers[layer] = size
 			sum += size
 		}
-		all = append(all, series{Figure: service, Name: "mailstack", Unit: "MB", Values: []float64{sum}})
+		each = append(each, sum)
 	}
-	sum := 0.0
 	for _, size := range layers {
-		sum += size
+		together += size
 	}
-	return append(all, series{Figure: "together", Name: "mailstack", About: "layers that they share once", Unit: "MB", Values: []float64{sum}}), nil
+	return each, together, nil
 }
 
 // layersOf are the sizes of the layers of a container's image, in MB. The engine
 // names no layer of its history; one is the same as another where all below it
 // are the same.
 func layersOf(ctx context.Context, container string) (map[string]float64, error) {
-	image, err := docker(ctx, "inspect", "--format", "{{.Image}}", container)
+	image, err := lab.Docker(ctx, "inspect", "--format", "{{.Image}}", container)
 	if err != nil {
 		return nil, err
 	}
-	history, err := docker(ctx, "history", "--no-trunc", "--human=false", "--format", "{{.Size}} {{.CreatedAt}} {{.CreatedBy}}", image)
+	history, err := lab.Docker(ctx, "history", "--no-trunc", "--human=false", "--format", "{{.Size}} {{.CreatedAt}} {{.CreatedBy}}", image)
 	if err != nil {
 		return nil, err
 	}

@@ -126,9 +126,9 @@ func (s *stack) target(ctx context.Context) (*target, error) {
 		return nil, err
 	}
 	t := &target{
-		name: "mailstack", about: "", Server: load.Server{TLS: config, Ports: s.ports},
-		domain: s.hostname, password: s.password, mail: s.layout().Content("vmail"),
-		containers: []string{s.container("mysql"), s.container("dovecot"), s.container("postfix")},
+		name: "mailstack", about: "", Server: load.Server{TLS: config, Ports: s.Ports},
+		domain: s.Hostname, password: s.password, mail: s.layout().Content("vmail"),
+		containers: s.containers(),
 	}
 	hash, err := strongHash(s.password)
 	if err != nil {
@@ -148,7 +148,7 @@ func (s *stack) target(ctx context.Context) (*target, error) {
 
 // tls trusts the stack's authority, for the stack's name.
 func (s *stack) tls(ctx context.Context) (*tls.Config, error) {
-	ca, err := s.mailstack(ctx, nil, "cert", "trust", "--print")
+	ca, err := s.Run(ctx, nil, "cert", "trust", "--print")
 	if err != nil {
 		return nil, err
 	}
@@ -156,7 +156,7 @@ func (s *stack) tls(ctx context.Context) (*tls.Config, error) {
 	if !pool.AppendCertsFromPEM([]byte(ca)) {
 		return nil, fmt.Errorf("read the stack's authority: no certificate in %q", ca)
 	}
-	return &tls.Config{RootCAs: pool, ServerName: s.hostname}, nil
+	return &tls.Config{RootCAs: pool, ServerName: s.Hostname}, nil
 }
 
 // both are what most figures compare: bare first, as it is the limit.
