@@ -131,6 +131,28 @@ func TestOneZone(t *testing.T) {
 	}
 }
 
+// TestKeysOfOtherListener: where port 25 is handed on to a listener with another one,
+// servers ask for the keys of port 25 all the same.
+func TestKeysOfOtherListener(t *testing.T) {
+	h, domains := full()
+	for port, want := range map[uint16]int{25: 2, 2525: 2, 0: 0} {
+		h.Ports["smtp"] = port
+		found := 0
+		for _, r := range Needed(h, domains).Records {
+			if r.Kind != KindTLSA {
+				continue
+			}
+			if r.Name() != "_25._tcp.mail.example.org." {
+				t.Errorf("smtp = %d: %s", port, r.Name())
+			}
+			found++
+		}
+		if found != want {
+			t.Errorf("smtp = %d: %d TLSA records, want %d", port, found, want)
+		}
+	}
+}
+
 // TestZoneOfHost: a host in none of its domains is in the zone above it.
 func TestZoneOfHost(t *testing.T) {
 	for host, zone := range map[string]string{

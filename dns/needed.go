@@ -88,18 +88,22 @@ func (p *Plan) addHost(hosted bool) {
 	}
 }
 
-// addKeys adds the records of DANE for port 25: no mail program asks for the
+// MXPort is where other mail servers connect, and so what they ask for the records of
+// DANE of (RFC 7672 section 2.2.3): an MX record names no port. A host whose listener
+// has another one is reached through something that hands this one on.
+const MXPort = 25
+
+// addKeys adds the records of DANE for that port: no mail program asks for the
 // other ports'.
 func (p *Plan) addKeys() {
 	h := p.Host
-	port := h.Ports["smtp"]
 	switch {
-	case port == 0:
+	case h.Ports["smtp"] == 0:
 	case len(h.Keys) == 0:
 		p.note("no TLSA records: there is no certificate yet (mailstack up)")
 	default:
 		for _, k := range h.Keys {
-			p.Records = append(p.Records, k.Record(port, h.Name))
+			p.Records = append(p.Records, k.Record(MXPort, h.Name))
 		}
 	}
 }

@@ -27,8 +27,12 @@ func TestDANE(t *testing.T) {
 	}
 	zone := s.mustRun(t, "cert", "show", "--tlsa")
 	for _, key := range listeners {
+		port := s.port(key)
+		if key == "smtp" {
+			port = 25 // which other servers ask for, whatever is handed on to the listener
+		}
 		for _, pin := range []string{first.served, first.next} {
-			if record := fmt.Sprintf("_%d._tcp.%s. IN TLSA 3 1 1 %s ;", s.port(key), s.hostname(), pin); !strings.Contains(zone, record) {
+			if record := fmt.Sprintf("_%d._tcp.%s. IN TLSA 3 1 1 %s ;", port, s.hostname(), pin); !strings.Contains(zone, record) {
 				t.Errorf("no record %q in\n%s", record, zone)
 			}
 		}

@@ -18,7 +18,7 @@ type tlsaRecord struct {
 	Next bool   `json:"next"` // of a key that is not served yet
 }
 
-// certTLSA prints the records for every port on which the certificate is served.
+// certTLSA prints the records for every port on which clients find the certificate.
 func (a *app) certTLSA(format string) error {
 	cfg, err := a.config()
 	if err != nil {
@@ -33,7 +33,11 @@ func (a *app) certTLSA(format string) error {
 	}
 	var ports []uint16
 	for _, l := range startTLS {
-		if port := cfg.Listen.Ports()[l.listener]; port != 0 {
+		switch port := cfg.Listen.Ports()[l.listener]; {
+		case port == 0:
+		case l.listener == "smtp":
+			ports = append(ports, dns.MXPort)
+		default:
 			ports = append(ports, port)
 		}
 	}
