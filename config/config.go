@@ -160,6 +160,8 @@ type Limits struct {
 	MessagesPerDay    int `toml:"messages_per_day"`
 	RecipientsPerHour int `toml:"recipients_per_hour"`
 	RecipientsPerDay  int `toml:"recipients_per_day"`
+	// SenderMessagesPerHour is for each address that an account sends from; 0: any number.
+	SenderMessagesPerHour int `toml:"sender_messages_per_hour"`
 	// UnlimitedSenders are accounts that these do not hold for, in lower case.
 	UnlimitedSenders []string `toml:"unlimited_senders"`
 }

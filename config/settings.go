@@ -271,6 +271,10 @@ shows whom that concerns, "mailstack unban" ends it.`),
 	sendingSetting("messages_per_day", func(c *Config) any { return &c.Limits.MessagesPerDay }),
 	sendingSetting("recipients_per_hour", func(c *Config) any { return &c.Limits.RecipientsPerHour }),
 	sendingSetting("recipients_per_day", func(c *Config) any { return &c.Limits.RecipientsPerDay }),
+	sendingSetting("sender_messages_per_hour", func(c *Config) any { return &c.Limits.SenderMessagesPerHour }).
+		with(`How many of these messages an account may send from one of its addresses (its
+own, or an alias), so that a program that runs wild under one leaves it the
+others; 0 is no limit.`),
 	{
 		key:   "limits.unlimited_senders",
 		doc:   `Accounts that may send any number, such as "newsletter@example.org".`,

@@ -116,6 +116,48 @@ func TestSendingLimits(t *testing.T) {
 	if r := s.run(t, "unban", ann); r.code != 1 || !strings.Contains(r.stderr, "it is not held back") {
 		t.Errorf("unban of who is not held back: %v", r)
 	}
+	s.testSenderLimits(t)
+}
+
+// testSenderLimits: what an account has sent too much of from one address holds that
+// one up, with any tag, and none of its others; and unban of the account ends it.
+func (s *Stack) testSenderLimits(t *testing.T) {
+	t.Helper()
+	s.set(t, "limits.messages_per_hour", "6")
+	s.set(t, "limits.sender_messages_per_hour", "2")
+	s.up(t, "--no-probe")
+	cid, password := s.account(t)
+	alerts, other := "alerts@"+s.hostname(), "other@"+s.hostname()
+	s.mustRun(t, "alias", "add", alerts, cid)
+	s.mustRun(t, "alias", "add", other, cid)
+	send := func(from string) error {
+		return s.submit(t, cid, password, from, []string{cid}, message(from, cid, "runs wild", "x"))
+	}
+	taken := func(senders ...string) {
+		t.Helper()
+		for _, from := range senders {
+			if err := send(from); err != nil {
+				t.Errorf("mail from %s: %v", from, err)
+			}
+		}
+	}
+	taken(alerts, strings.Replace(alerts, "@", "+tag@", 1))
+	for _, from := range []string{alerts, strings.Replace(strings.ToUpper(alerts[:1])+alerts[1:], "@", "+more@", 1)} {
+		err := send(from)
+		var answer *smtp.SMTPError
+		if !errors.As(err, &answer) || answer.Code != 450 || !strings.Contains(answer.Message, cid+" has sent as much as it may, 2 messages an hour as "+alerts+"; try again in 6") {
+			t.Errorf("past the limit of the address, as %s: %v", from, err)
+		}
+	}
+	taken(cid, cid, other)
+	if all := s.limited(t); len(all) != 1 || all[0].Account != cid || all[0].Limit != "2 messages an hour as "+alerts {
+		t.Errorf("status says %+v", all)
+	}
+	s.mustRun(t, "unban", cid)
+	if all := s.limited(t); len(all) > 0 {
+		t.Errorf("after unban there are %+v", all)
+	}
+	taken(alerts)
 }
 
 // testScriptsAreLimited: an account that may send nothing itself redirects as much as it

@@ -42,6 +42,7 @@ type Filter struct {
 type Sending struct {
 	MessagesPerHour, MessagesPerDay     int
 	RecipientsPerHour, RecipientsPerDay int
+	SenderMessagesPerHour               int      // from one of its addresses
 	Unlimited                           []string // accounts that may send any number
 }
 

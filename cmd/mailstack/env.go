@@ -66,7 +66,7 @@ func (a *app) settings(cfg *config.Config) (stack.Settings, error) {
 		Sending: images.Sending{
 			MessagesPerHour: cfg.Limits.MessagesPerHour, MessagesPerDay: cfg.Limits.MessagesPerDay,
 			RecipientsPerHour: cfg.Limits.RecipientsPerHour, RecipientsPerDay: cfg.Limits.RecipientsPerDay,
-			Unlimited: cfg.Limits.UnlimitedSenders,
+			SenderMessagesPerHour: cfg.Limits.SenderMessagesPerHour, Unlimited: cfg.Limits.UnlimitedSenders,
 		},
 		IP: cfg.Network.IP, Base: cfg.Images.Base, Mirror: cfg.Images.Mirror,
 	}

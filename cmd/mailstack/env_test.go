@@ -10,19 +10,20 @@ import (
 	"mailstack/images"
 )
 
-// TestSendingSettings: each of the four limits of the configuration comes to the line
+// TestSendingSettings: each of the limits of the configuration comes to the line
 // that Postfix's container reads it from, and so do their defaults.
 func TestSendingSettings(t *testing.T) {
 	others := config.Default()
 	others.Limits.MessagesPerHour, others.Limits.MessagesPerDay = 1, 2
 	others.Limits.RecipientsPerHour, others.Limits.RecipientsPerDay = 3, 4
+	others.Limits.SenderMessagesPerHour = 5
 	others.Limits.UnlimitedSenders = []string{"newsletter@example.org"}
 	for _, c := range []struct {
 		cfg  config.Config
 		want string
 	}{
-		{config.Default(), "limit messages 3600 200\nlimit messages 86400 1000\nlimit recipients 3600 500\nlimit recipients 86400 1000\n"},
-		{others, "limit messages 3600 1\nlimit messages 86400 2\nlimit recipients 3600 3\nlimit recipients 86400 4\n"},
+		{config.Default(), "limit messages 3600 200\nlimit messages 86400 1000\nlimit recipients 3600 500\nlimit recipients 86400 1000\nsender-limit messages 3600 0\n"},
+		{others, "limit messages 3600 1\nlimit messages 86400 2\nlimit recipients 3600 3\nlimit recipients 86400 4\nsender-limit messages 3600 5\n"},
 	} {
 		a := &app{}
 		a.Stderr = io.Discard

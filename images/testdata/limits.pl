@@ -16,16 +16,16 @@ sub expect {
 }
 
 # fresh makes an empty world with a configuration: messages and recipients an hour
-# and a day.
+# and a day, and messages an hour from one address.
 my ($configuration, $directory);
 sub fresh {
-	my ($mh, $md, $rh, $rd) = @_;
+	my ($mh, $md, $rh, $rd, $smh) = @_;
 	$clock = 20_000 * 86400 + 12 * 3600;
 	$directory = "$scratch/" . ++$worlds;
 	mkdir $directory or die;
 	$configuration = "$directory.conf";
 	open my $file, '>', $configuration or die;
-	print $file "limit messages 3600 $mh\nlimit messages 86400 $md\nlimit recipients 3600 $rh\nlimit recipients 86400 $rd\nunlimited probe\@x\n";
+	print $file "limit messages 3600 $mh\nlimit messages 86400 $md\nlimit recipients 3600 $rh\nlimit recipients 86400 $rd\nsender-limit messages 3600 " . ($smh // 0) . "\nunlimited probe\@x\n";
 	close $file;
 	return again();
 }
@@ -122,6 +122,38 @@ sub held { join ' ', map { "$_->{account}:$_->{refused}" } $_[0]->held() }
 	expect('release', again()->release('ann@x') ? 1 : 0, 1);
 	expect('both ways are open', $l->ask('ann@x', 1, $_), '') for 0, 1;
 	expect('held after it', held($l), 'bob@x:1');
+}
+
+{
+	# From one address only a part of what the account may send.
+	my $l = fresh(4, 100, 100, 100, 2);
+	my $ask = sub { again()->ask('ann@x', 1, 0, @_) };
+	expect('from an alias', $ask->($_), '') for 'sales@x', 'Sales+tag@X';
+	expect('one more', $ask->('sales@x'), 'ann@x has sent as much as it may, 2 messages an hour as sales@x; try again in 65 minutes');
+	expect('with a tag', $ask->('sales+other@x') ne '', 1);
+	expect('another account from it', $l->ask('bob@x', 1, 0, 'sales@x'), '');
+	expect('by a script', $l->ask('ann@x', 1, 1), '');
+	expect('from its own address', $ask->('ann@x'), '');
+	expect('which makes the alias no freer', join(' ', map { "$_->{account}:$_->{limit}:$_->{refused}" } again()->held()), 'ann@x:2 messages an hour as sales@x:2');
+	expect('from any', $ask->("\"a\tb\"\@x"), '');
+	expect('what the account may', $ask->('info@x'), 'ann@x has sent as much as it may, 4 messages an hour; try again in 65 minutes');
+	expect('held for both', scalar(again()->held()), 2);
+	expect('release', again()->release('ann@x') ? 1 : 0, 1);
+	expect('nobody is held', held($l), '');
+	expect('the alias is free', $ask->('sales@x'), '') for 1 .. 2;
+	expect('as before', $ask->('sales@x') ne '', 1);
+	expect('an account without limits', $l->ask('probe@x', 1, 0, 'sales@x'), '') for 1 .. 5;
+	$clock += 3900;
+	expect('an hour later', $ask->('sales@x'), '');
+}
+
+{
+	# Without limits of accounts.
+	my $l = fresh(0, 0, 0, 0, 1);
+	expect('from an alias', $l->ask('ann@x', 1000, 0, 'sales@x'), '');
+	expect('one more', $l->ask('ann@x', 1, 0, 'sales@x') ne '', 1);
+	expect('from another', $l->ask('ann@x', 1, 0, 'info@x'), '');
+	expect('by scripts', $l->ask('ann@x', 1, 1), '') for 1 .. 3;
 }
 
 {
