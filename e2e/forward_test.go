@@ -283,24 +283,42 @@ func (f *forwarder) testAway(t *testing.T, srs string) {
 	}
 }
 
-// testNewSecret: after a change of the secret, as README has it, what the old one made
-// still stands for its sender.
+// testNewSecret: after a change of the secret what the old one made still stands for its
+// sender, so there is no second change soon; and where somebody else has got it, nothing
+// that was made before does.
 func (f *forwarder) testNewSecret(t *testing.T, old string) {
 	t.Helper()
-	secret := f.layout().SecretFile("srs")
-	if err := os.Rename(secret, secret+"-previous"); err != nil {
-		t.Fatal(err)
-	}
-	f.up(t)
+	f.mustRun(t, "srs", "rotate")
 	f.net.join(t, f.neighbour)
+	srs := f.madeNow(t, old)
+	f.testHome(t, srs)
+	f.testHome(t, old)
+	if r := f.run(t, "srs", "rotate"); r.code != 1 || !strings.Contains(r.stderr, "is good until ") {
+		t.Errorf("a second change: %v", r)
+	}
+	if p := f.run(t, "plan", "--exit-code"); p.code != 0 {
+		t.Errorf("something is left to do: %v", p)
+	}
+	f.mustRun(t, "srs", "rotate", "--leaked")
+	f.net.join(t, f.neighbour)
+	f.testHome(t, f.madeNow(t, srs))
+	for _, address := range []string{old, srs} {
+		if err := f.from(t, "", address, "with a leaked secret"); smtpCode(err) != 550 {
+			t.Errorf("a bounce to %s, made with a leaked secret: %v", address, err)
+		}
+	}
+}
+
+// madeNow is the sender that forwarded mail has, which is another one than before.
+func (f *forwarder) madeNow(t *testing.T, before string) string {
+	t.Helper()
 	subject := "with the new secret " + randomHex(4)
 	if err := f.from(t, f.stranger, f.alias, subject); err != nil {
 		t.Fatal(err)
 	}
 	srs := f.out.wait(t, subject).from
-	if now := time.Now(); srs == old || srs != f.srsAddress(t, now, f.stranger) && srs != f.srsAddress(t, now.Add(-time.Minute), f.stranger) {
+	if now := time.Now(); srs == before || srs != f.srsAddress(t, now, f.stranger) && srs != f.srsAddress(t, now.Add(-time.Minute), f.stranger) {
 		t.Errorf("the sender is %s, which is not made with the new secret", srs)
 	}
-	f.testHome(t, srs)
-	f.testHome(t, old)
+	return srs
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
 )
@@ -119,4 +120,23 @@ func writeSecret(l Layout, name string, s Secret) error {
 		return err
 	}
 	return WriteFile(l.SecretFile(name), append(data, '\n'), Owner{Mode: 0o600})
+}
+
+// RetireSecret gives a secret another name, in the place of what has that. The next plan
+// makes a new one.
+func RetireSecret(l Layout, name, as string) error {
+	if err := os.Rename(l.SecretFile(name), l.SecretFile(as)); err != nil {
+		return fmt.Errorf("retire secret: %w", err)
+	}
+	return syncDir(filepath.Dir(l.SecretFile(as)))
+}
+
+// RemoveSecrets removes those that are there. The next plan makes new ones.
+func RemoveSecrets(l Layout, names ...string) error {
+	for _, name := range names {
+		if err := os.Remove(l.SecretFile(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("remove secret: %w", err)
+		}
+	}
+	return syncDir(filepath.Dir(l.SecretFile(AdminSecret)))
 }

@@ -39,7 +39,7 @@ func (a *app) commands() []*cobra.Command {
 		newInitCmd(a), newPlanCmd(a), newUpCmd(a), newDownCmd(a), newStatusCmd(a), newUnbanCmd(a), newLogsCmd(a),
 		newGraphCmd(a), newProbeCmd(a), newMaintainCmd(a), newMigrateCmd(a), newSystemdCmd(a),
 		newDomainCmd(a), newAccountCmd(a), newAliasCmd(a), newSocketCmd(a), newCertCmd(a),
-		newDNSCmd(a), newDKIMCmd(a), newClientConfigCmd(a), newImagesCmd(a), newVersionCmd(a),
+		newDNSCmd(a), newDKIMCmd(a), newSRSCmd(a), newClientConfigCmd(a), newImagesCmd(a), newVersionCmd(a),
 	}
 }
 
