@@ -62,6 +62,8 @@ func TestTwoStacks(t *testing.T) {
 		t.Errorf("a forged message: %v", err)
 	}
 	p.testSignatureCounts(t, b, got, bob, bobPassword)
+	mail := correspondence{net: p, a: a, b: b, from: alice, to: bob, fromPassword: alicePassword, toPassword: bobPassword}
+	mail.testDANE(t)
 }
 
 // testSignatureCounts: what is signed is its domain's, wherever it comes from; and if it
