@@ -139,6 +139,11 @@ func (s *stack) startBare(ctx context.Context, t *target) error {
 			return err
 		}
 	}
+	return t.await(ctx)
+}
+
+// await waits until a user can log in and mail is taken.
+func (t *target) await(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	for {
@@ -152,9 +157,12 @@ func (s *stack) startBare(ctx context.Context, t *target) error {
 		select {
 		case <-time.After(20 * time.Millisecond):
 		case <-ctx.Done():
-			dovecot, _ := lab.Docker(context.WithoutCancel(ctx), "logs", "--tail", "20", s.bareName("dovecot"))
-			postfix, _ := lab.Docker(context.WithoutCancel(ctx), "logs", "--tail", "20", s.bareName("postfix"))
-			return fmt.Errorf("wait for the bare daemons: %w\n%s\n%s", err, dovecot, postfix)
+			err = fmt.Errorf("wait for %s: %w", t.name, err)
+			for _, name := range t.containers {
+				logs, _ := lab.Docker(context.WithoutCancel(ctx), "logs", "--tail", "20", name)
+				err = fmt.Errorf("%w\n%s", err, logs)
+			}
+			return err
 		}
 	}
 }

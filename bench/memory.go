@@ -15,9 +15,10 @@ import (
 	"mailstack/e2e/lab"
 )
 
-// memorySuite is what the containers take of a small machine's memory: idle for
-// a while, and right after a thousand logins. PSS shares a page among those who
-// have it; anon is what the kernel cannot get back.
+// memorySuite is what the containers take of a small machine's memory: a while
+// after a start, when nobody has come yet, and right after a thousand users have.
+// PSS shares a page among those who have it; anon is what the kernel cannot get
+// back.
 func memorySuite(ctx context.Context, s *stack, e effort) (_ []series, err error) {
 	fresh, err := s.again(ctx)
 	if err != nil {
@@ -28,24 +29,37 @@ func memorySuite(ctx context.Context, s *stack, e effort) (_ []series, err error
 	if err != nil {
 		return nil, err
 	}
-	all := against(nil, bare, ours)
+	targets := []*target{bare, ours}
+	all := against(nil, targets...)
 	turns := make([][][]reading, len(all))
+	read := func(i int, state string) error {
+		readings, err := memoryOf(ctx, state, targets[i].containers)
+		turns[i] = append(turns[i], readings)
+		return err
+	}
 	for range e.rounds {
+		for _, t := range targets {
+			if _, err := lab.Docker(ctx, append([]string{"restart"}, t.containers...)...); err != nil {
+				return nil, err
+			}
+			if err := t.await(ctx); err != nil {
+				return nil, err
+			}
+		}
 		if err := pause(ctx, e.span(time.Minute, 5*time.Second)); err != nil {
 			return nil, err
 		}
-		for _, state := range []string{"idle", "after many logins"} {
-			for i, t := range []*target{bare, ours} {
-				if state != "idle" {
-					if err := t.everybody(ctx, "imaps", e.pick(1000, 50)); err != nil {
-						return nil, err
-					}
-				}
-				readings, err := memoryOf(ctx, state, t.containers)
-				if err != nil {
-					return nil, err
-				}
-				turns[i] = append(turns[i], readings)
+		for i := range targets {
+			if err := read(i, "idle"); err != nil {
+				return nil, err
+			}
+		}
+		for i, t := range targets {
+			if err := t.everybody(ctx, "imaps", e.pick(1000, 50)); err != nil {
+				return nil, err
+			}
+			if err := read(i, "after many logins"); err != nil {
+				return nil, err
 			}
 		}
 	}
