@@ -25,6 +25,8 @@ type Stores struct {
 	// Asked: Dovecot itself said where. If not, its configuration and the tables
 	// did.
 	Asked bool
+	// Given: LocateOptions.Layout said where, whatever Dovecot says.
+	Given bool
 }
 
 // Seen is what was seen of one account's store.
@@ -47,6 +49,9 @@ type Seen struct {
 	// Outside is where the active Sieve script leads, if that is not in the
 	// account's own directory: it is not copied.
 	Outside string
+	// Elsewhere is where there is mail as Dovecot says, and Control where the
+	// control files of this mail are, if a layout was given that says otherwise.
+	Elsewhere, Control string
 }
 
 // State of a store.
@@ -63,15 +68,15 @@ const (
 // Locate finds each account's mail and fills in its Store. It reports what it
 // found account by account; its error is for what concerns all.
 func Locate(ctx context.Context, host *remote.Host, facts *Facts, list *Listing, o LocateOptions) (*Stores, error) {
-	l := &locator{facts: facts, list: list, o: o, stores: &Stores{ByAddress: map[string]Seen{}}, told: map[string]answer{}}
-	if o.Layout != "" {
-		if err := l.fixed(); err != nil {
-			return nil, err
-		}
-	} else if err := l.ask(ctx, host); err != nil {
+	l := &locator{facts: facts, list: list, o: o, stores: &Stores{ByAddress: map[string]Seen{}, Given: o.Layout != ""}, told: map[string]answer{}}
+	if err := l.ask(ctx, host); err != nil {
 		return nil, err
 	}
-	l.guess()
+	if o.Layout == "" {
+		l.guess()
+	} else if err := l.fixed(); err != nil {
+		return nil, err
+	}
 	if err := l.survey(ctx, host); err != nil {
 		return nil, err
 	}
@@ -101,7 +106,8 @@ func (l *locator) raw(address string) string {
 	return strings.ToLower(first(l.list.columns[address].raw, address))
 }
 
-// fixed takes the layout that was given.
+// fixed takes the layout that was given. What Dovecot says is looked at beside it:
+// with a wrong layout, mail or UIDs would be left behind.
 func (l *locator) fixed() error {
 	location := parseLocation(l.o.Layout)
 	if location.Driver != "maildir" || location.Path == "" || len(location.Odd) > 0 {
@@ -112,7 +118,8 @@ func (l *locator) fixed() error {
 	}
 	for i, account := range l.list.Accounts {
 		u := user{name: l.raw(account.Address)}
-		if home, err := u.resolve(l.facts.Dovecot.Home); err == nil {
+		told, known := l.told[account.Address]
+		if home, err := u.resolve(first(told.home, l.facts.Dovecot.Home)); err == nil {
 			u.home = home
 		}
 		p, err := l.at(i, u, location)
@@ -120,6 +127,13 @@ func (l *locator) fixed() error {
 			return &problem{"layout: " + err.Error(), "for example: --layout 'maildir:/var/vmail/%d/%n/Maildir'"}
 		}
 		l.places = append(l.places, p)
+		if !known {
+			continue
+		}
+		word, err := l.at(i, u, overridden(l.facts.Dovecot.Mail, told.mail))
+		if err == nil && (word.store.Maildir != p.store.Maildir || word.store.Control != p.store.Control) {
+			l.places = append(l.places, word)
+		}
 	}
 	return nil
 }

@@ -280,6 +280,44 @@ func TestLayoutOption(t *testing.T) {
 	}
 }
 
+// TestLayoutAgainstDovecot: a layout that leaves behind what Dovecot knows of is found
+// out, account by account.
+func TestLayoutAgainstDovecot(t *testing.T) {
+	root := t.TempDir()
+	store(t, root, map[string]string{
+		"org/al/cur/1": "x", "old/al/cur/1": "x", "org/al/home/.dovecot.sieve": "keep;",
+		"org/bo/cur/1": "x", "own/bo/cur/1": "x",
+		"own/cy/cur/1": "x",
+		"org/di/cur/1": "x",
+	})
+	facts := &Facts{Dovecot: Dovecot{Version: "2.3.19.1", Mail: parseLocation("maildir:" + root + "/org/%n"), Sieve: "~/.dovecot.sieve"}}
+	host := newHost(t, map[string]string{"doveadm": doveadm(map[string][]string{
+		"al": {"home", root + "/org/al/home", "mail", "maildir:" + root + "/org/al"},
+		"bo": {"home", root + "/own/bo", "mail", "maildir:" + root + "/own/bo"},
+		"cy": {"home", root + "/own/cy", "mail", "maildir:" + root + "/own/cy"},
+		"di": {"home", root + "/org/di", "mail", "maildir:" + root + "/org/di:CONTROL=" + root + "/control/di"},
+	})})
+	list := listing(map[string]columns{"al": {}, "bo": {}, "cy": {}, "di": {}})
+	stores, err := Locate(t.Context(), host, facts, list, LocateOptions{Layout: "maildir:" + root + "/org/%n"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]Seen{
+		"al": {State: Found},
+		"bo": {State: Found, Elsewhere: root + "/own/bo"},
+		"cy": {State: Unusable, Elsewhere: root + "/own/cy"},
+		"di": {State: Found, Control: root + "/control/di"},
+	} {
+		got := stores.ByAddress[name+"@example.org"]
+		if got.State != want.State || got.Elsewhere != want.Elsewhere || got.Control != want.Control || (got.Problem != "") != (got.State == Unusable) {
+			t.Errorf("%s was seen as %+v, want %+v", name, got, want)
+		}
+	}
+	if s := list.storeOf("al").Sieve; s != root+"/org/al/home/.dovecot.sieve" {
+		t.Errorf("al's script is %q", s)
+	}
+}
+
 // Dovecot in a container names paths that are called otherwise outside.
 func TestLocateContainer(t *testing.T) {
 	root := t.TempDir()

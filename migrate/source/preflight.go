@@ -56,6 +56,7 @@ func Preflight(f *Facts, list *Listing, stores *Stores, n Needs) []Check {
 	}
 	if list != nil && stores != nil {
 		p.found()
+		p.given()
 		p.layout()
 		p.falseSizes()
 		p.size(n)
@@ -241,12 +242,17 @@ func (p *preflight) found() {
 		case Absent:
 			absent = append(absent, account.Address)
 		default:
+			if s.Elsewhere != "" {
+				continue // see given
+			}
 			wrong[s.Problem] = append(wrong[s.Problem], account.Address)
 		}
 	}
-	by := "as Dovecot says"
-	if !p.stores.Asked {
-		by = "as its configuration and tables say, since Dovecot does not answer"
+	by := p.by()
+	if n == 0 && len(absent) > 0 && len(absent) == len(p.list.Accounts) {
+		p.add("stores", Fail, fmt.Sprintf("there is no mail of any account (%s): nothing is in %s", by, clean(p.list.Accounts[0].Store.Maildir)),
+			"if a disk is not mounted there, mount it; else say where mail lies (--layout)")
+		return
 	}
 	p.add("stores", OK, fmt.Sprintf("mail of %s found (%s)%s", count(n, "account", "accounts"), by, p.owners()), "")
 	if len(absent) > 0 {
@@ -284,22 +290,6 @@ func (p *preflight) owners() string {
 		return ""
 	}
 	return "; it belongs there to " + enumerate(slices.Sorted(maps.Keys(seen)))
-}
-
-// layout compares the folders that are there with what the configuration says:
-// with the wrong one, folders would be left out.
-func (p *preflight) layout() {
-	var wrong []string
-	for _, account := range p.list.Accounts {
-		s := p.stores.ByAddress[account.Address]
-		if s.State == Found && (account.Store.Layout == "fs" && s.Dotted > 0 || account.Store.Layout == "maildir++" && s.Plain > 0) {
-			wrong = append(wrong, account.Address)
-		}
-	}
-	if len(wrong) > 0 {
-		p.add("layout", Warn, "there are messages in directories that are no folders in this layout: "+enumerate(wrong),
-			"compare the folders by a mail program; if some are missing there too, these are leftovers; if not: --layout with LAYOUT=fs or LAYOUT=maildir++")
-	}
 }
 
 // falseSizes says which accounts would have to wait in the end.

@@ -59,7 +59,28 @@ func TestPreflight(t *testing.T) {
 		{"queue", func(f *Facts, _ *Listing, _ *Stores) { f.MTA.Queue = 4 }, "queue", "warn: 4 messages"},
 		{"namespaces", func(f *Facts, _ *Listing, _ *Stores) { f.Dovecot.Others = []string{"archive"} }, "namespaces", "warn: mail in these namespaces"},
 		{"left", func(_ *Facts, l *Listing, _ *Stores) { l.Left = []string{"alias x: why", "y"} }, "left", "warn: 2 things are not carried over; the first: alias x: why"},
-		{"wrong layout", func(_ *Facts, _ *Listing, s *Stores) { s.ByAddress["a@example.org"] = Seen{State: Found, Plain: 2} }, "layout", "warn: "},
+		{"leftovers", func(_ *Facts, _ *Listing, s *Stores) {
+			s.ByAddress["a@example.org"] = Seen{State: Found, Dotted: 2, Plain: 2}
+		}, "layout", "warn: "},
+		{"wrong layout", func(_ *Facts, _ *Listing, s *Stores) { s.ByAddress["a@example.org"] = Seen{State: Found, Plain: 2} }, "layout", "fail: the folders there are not of LAYOUT=maildir++, as Dovecot says: it would leave 2 messages behind, of a@example.org"},
+		{"wrong fs", func(_ *Facts, l *Listing, s *Stores) {
+			l.Accounts[0].Store.Layout, s.Given = "fs", true
+			s.ByAddress["a@example.org"] = Seen{State: Found, Dotted: 3}
+		}, "layout", "fail: the folders there are not of LAYOUT=fs, as --layout says: it would leave 3 messages behind"},
+		{"leftovers only, as --layout confirms", func(_ *Facts, _ *Listing, s *Stores) {
+			s.Given = true
+			s.ByAddress["a@example.org"] = Seen{State: Found, Plain: 2}
+		}, "layout", "warn: "},
+		{"mail elsewhere", func(_ *Facts, _ *Listing, s *Stores) {
+			s.ByAddress["a@example.org"] = Seen{State: Unusable, Problem: "x", Elsewhere: "/m/b"}
+		}, "layout", "fail: 1 account has no mail where --layout says, and some where Dovecot says: a@example.org: /m/b"},
+		{"mail elsewhere too", func(_ *Facts, _ *Listing, s *Stores) {
+			s.ByAddress["a@example.org"] = Seen{State: Found, Elsewhere: "/m/b"}
+		}, "elsewhere", "warn: 1 account has mail also in another place"},
+		{"UIDs elsewhere", func(_ *Facts, _ *Listing, s *Stores) {
+			s.ByAddress["a@example.org"] = Seen{State: Found, Control: "/c/a"}
+		}, "control", "fail: UIDs and subscriptions of 1 account are not where --layout says, but where Dovecot says: a@example.org: /c/a"},
+		{"no mail", func(_ *Facts, _ *Listing, s *Stores) { s.ByAddress["a@example.org"] = Seen{State: Absent} }, "stores", "fail: there is no mail of any account (as Dovecot says): nothing is in /m/a"},
 		{"false sizes", func(_ *Facts, _ *Listing, s *Stores) { s.ByAddress["a@example.org"] = Seen{State: Found, Odd: 2} }, "false-sizes", "warn: there are messages whose file names state another size (,S=) than they have, which Dovecot cannot show: a@example.org"},
 		{"one mailbox for two", func(_ *Facts, l *Listing, s *Stores) {
 			l.Accounts = append(l.Accounts, migrate.Account{Address: "b@example.org"})

@@ -79,11 +79,15 @@ func (p place) below(f *Facts) string {
 
 // decide takes the one place that is there.
 func (l *locator) decide(account int, own []sight) {
+	if l.o.Layout != "" {
+		l.decideGiven(account, own)
+		return
+	}
 	address := l.list.Accounts[account].Address
 	_, told := l.told[address]
 	for i := range own {
 		// A guess that is a directory of another kind was a wrong guess.
-		if own[i].other && !told && l.o.Layout == "" {
+		if own[i].other && !told {
 			own[i].seen.State, own[i].seen.Problem = Absent, ""
 		}
 	}
@@ -100,6 +104,31 @@ func (l *locator) decide(account int, own []sight) {
 			chosen = s
 		}
 	}
+	l.take(account, chosen)
+}
+
+// decideGiven takes the place that the given layout says, and notes where what
+// Dovecot says, which comes behind it, is something else.
+func (l *locator) decideGiven(account int, own []sight) {
+	given := own[0]
+	for _, word := range own[1:] {
+		switch same := given.seen.Real == word.seen.Real; {
+		case word.seen.State != Found:
+		case same && given.store.Control != word.store.Control:
+			given.seen.Control = first(word.store.Control, word.store.Maildir)
+		case !same && word.seen.Messages > 0:
+			given.seen.Elsewhere = word.store.Maildir
+			if given.seen.Messages == 0 {
+				given.seen.State, given.seen.Problem = Unusable, "there is no mail where --layout says, and there is in "+clean(word.store.Maildir)
+			}
+		}
+	}
+	l.take(account, given)
+}
+
+// take makes a place the account's.
+func (l *locator) take(account int, chosen sight) {
+	address := l.list.Accounts[account].Address
 	store := chosen.store
 	store.Files, store.Bytes = chosen.files, chosen.bytes
 	store.Sieve, store.Scripts = chosen.sieve, chosen.scripts
