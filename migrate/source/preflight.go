@@ -50,6 +50,7 @@ func Preflight(f *Facts, list *Listing, stores *Stores, n Needs) []Check {
 	p.rsync(n)
 	p.dovecot()
 	p.folders()
+	p.pop3()
 	if list != nil {
 		p.accounts()
 		p.passwords()

@@ -81,6 +81,15 @@ func TestPreflight(t *testing.T) {
 			s.ByAddress["a@example.org"] = Seen{State: Found, Control: "/c/a"}
 		}, "control", "fail: UIDs and subscriptions of 1 account are not where --layout says, but where Dovecot says: a@example.org: /c/a"},
 		{"no mail", func(_ *Facts, _ *Listing, s *Stores) { s.ByAddress["a@example.org"] = Seen{State: Absent} }, "stores", "fail: there is no mail of any account (as Dovecot says): nothing is in /m/a"},
+		{"UIDLs", func(f *Facts, _ *Listing, _ *Stores) {
+			f.Dovecot.settings, _ = parseSettings("protocol pop3 {\n  pop3_uidl_format = %g\n}\n")
+		}, "pop3", "warn: POP3 programs that leave mail on the server download it again, as UIDLs are of another form there (pop3_uidl_format = %g)"},
+		{"UIDLs kept", func(f *Facts, _ *Listing, _ *Stores) {
+			f.Dovecot.settings, _ = parseSettings("pop3_save_uidl = yes\nprotocol pop3 {\n  pop3_uidl_format = %g\n}\n")
+		}, "pop3", "ok: "},
+		{"UIDLs as here", func(f *Facts, _ *Listing, _ *Stores) {
+			f.Dovecot.settings, _ = parseSettings("pop3_uidl_format = %{uid | hex(8)}%{uidvalidity | hex(8)}\n")
+		}, "pop3", ""},
 		{"false sizes", func(_ *Facts, _ *Listing, s *Stores) { s.ByAddress["a@example.org"] = Seen{State: Found, Odd: 2} }, "false-sizes", "warn: there are messages whose file names state another size (,S=) than they have, which Dovecot cannot show: a@example.org"},
 		{"one mailbox for two", func(_ *Facts, l *Listing, s *Stores) {
 			l.Accounts = append(l.Accounts, migrate.Account{Address: "b@example.org"})
