@@ -43,6 +43,10 @@ func (a *app) newMover(ctx context.Context) (m *mover, done func(), err error) {
 		return nil, nil, err
 	}
 	done = func() { unlock(); closeDB() }
+	if err := checkTarget(cfg); err != nil {
+		done()
+		return nil, nil, err
+	}
 	if err := a.clearDatadir(ctx, cfg); err != nil {
 		done()
 		return nil, nil, err
@@ -52,6 +56,19 @@ func (a *app) newMover(ctx context.Context) (m *mover, done func(), err error) {
 		return nil, nil, err
 	}
 	return &mover{app: a, db: db, move: accounts.NewMove(), left: map[string]error{}}, done, nil
+}
+
+// checkTarget refuses a mail volume that is not this stack's before anything is made
+// for it, or stopped on the old server.
+func checkTarget(cfg *config.Config) error {
+	id, err := stack.ReadIdentity(layout(cfg), nil, time.Now())
+	if err == nil {
+		err = destination(cfg, id.ID).Marked()
+	}
+	if err != nil {
+		return hinted(fmt.Errorf("move mail into the mail volume: %w", err), "nothing was changed; mount its disk here, or correct [data] vmail in mailstack.toml")
+	}
+	return nil
 }
 
 // tidyMigration ends what a run has left that was killed. The lock of migrations is
