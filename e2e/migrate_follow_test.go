@@ -11,14 +11,16 @@ import (
 )
 
 // TestMigrateFollows: what becomes of accounts and aliases on the old server between
-// two copies becomes of those that wait here, and of nobody else.
+// two copies becomes of those that wait here, and of nobody else. Before that, layouts
+// that are wrong are refused, and the right one works against the old server's word.
 func TestMigrateFollows(t *testing.T) {
 	t.Parallel()
 	old, s := oldHost(t, oldhost.Options{Kind: oldhost.PostfixAdmin, Spool: oldhost.Spool{Seed: 1, Messages: 8}}), newSmallStack(t)
 	s.up(t, "--no-probe")
 	s.mustRun(t, "domain", "add", "example.org")
 	password := s.accountNamed(t, "own@example.org", "50MiB") // nobody's there
-	args := append(moveFrom(old), "--allow-weak-hashes")
+	want := old.AllMailboxes(t)
+	args := s.refuseLayouts(t, old, append(moveFrom(old), "--allow-weak-hashes"))
 	s.mustRun(t, args...)
 	s.mustRun(t, "alias", "add", "by-hand@example.org", "bob@example.org")
 
@@ -65,7 +67,13 @@ func TestMigrateFollows(t *testing.T) {
 	changeSQL(t, old, "REPLACE INTO mailbox SELECT * FROM kept;")
 
 	s.mustRun(t, append(args, "--final", "--freeze-command", old.Freeze)...)
-	s.imap(t, grace.Address, grace.Password)
+	alice := old.Account("alice@example.org")
+	for _, a := range []oldhost.Account{alice, old.Account("bob@example.org"), grace} {
+		s.expectFolders(t, a, want[a.Address])
+	}
+	if _, err := os.Stat(filepath.Join(s.data(), "vmail/data/example.org/alice/.dovecot.sieve")); err != nil {
+		t.Errorf("alice's script: %v", err)
+	}
 	s.imap(t, "own@example.org", password)
 	var account struct {
 		Quota int64 `json:"quota_bytes"`

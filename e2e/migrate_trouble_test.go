@@ -91,7 +91,7 @@ func TestMigrateFullDisk(t *testing.T) {
 		mustTool(t, "", "mount", "-o", fmt.Sprint("remount,size=", usedOn(t, disk)+octets), disk)
 	}
 	args := append(moveFrom(old), "--allow-weak-hashes", "--bwlimit", "4MiB")
-	before := old.Exec(t, "sh", "-c", "cd "+old.MailRoot+" && find . -type f -printf '%p %s %T@\n' | sort")
+	before := oldFiles(t, old)
 	leave(6 << 20)
 	r := s.run(t, args...)
 	if r.code != 1 || !strings.Contains(r.stderr, "free") || !strings.Contains(r.stderr, "→ ") || strings.Contains(r.stderr, "✓ copy") {
@@ -119,7 +119,7 @@ func TestMigrateFullDisk(t *testing.T) {
 		t.Errorf("it does not say that the disk is full, in one line and what to do:\n%s", said)
 	}
 	leave(128 << 20)
-	if after := old.Exec(t, "sh", "-c", "cd "+old.MailRoot+" && find . -type f -printf '%p %s %T@\n' | sort"); after != before {
+	if after := oldFiles(t, old); after != before {
 		t.Errorf("the mail of the old server is not what it was")
 	}
 	s.mustRun(t, args...)
