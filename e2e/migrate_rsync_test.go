@@ -3,6 +3,7 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -49,7 +50,10 @@ func testMigrateByRsync(t *testing.T, opts oldhost.Options) (*Stack, *oldhost.Ho
 		t.Errorf("a dry run changed the accounts:\n%s", after)
 	}
 
-	args = append(args, "--allow-weak-hashes")
+	weak := opts.Kind != oldhost.ISPmail
+	if weak {
+		args = append(args, "--allow-weak-hashes")
+	}
 	bob := old.Account("bob@example.org")
 	traffic := old.Traffic(t, bob.Address, "alice@example.org")
 	s.mustRun(t, args...)
@@ -63,11 +67,15 @@ func testMigrateByRsync(t *testing.T, opts oldhost.Options) (*Stack, *oldhost.Ho
 		t.Fatal(err)
 	}
 	old.Drain(t)
-	s.mustRun(t, args...)
+	again := s.mustRun(t, args...)
 
 	// The last copy is of what Dovecot there says now.
 	want := old.AllMailboxes(t)
-	s.lastCopy(t, old, want, append(args, "--freeze-command", old.Freeze)...)
+	if args = append(args, "--freeze-command", old.Freeze); weak {
+		s.lastCopy(t, old, want, args...)
+	} else {
+		s.lastCopyAndReset(t, old, want, again, args...)
+	}
 	exact := old.Account("exact@example.org")
 	d, err := s.pop3Login(t, exact.Address, exact.Password)
 	if err != nil {
@@ -102,8 +110,8 @@ func (s *Stack) moveOn(t *testing.T, old *oldhost.Host) {
 }
 
 // lastCopy runs the last copy, which has to open all accounts with what the old
-// host said they hold.
-func (s *Stack) lastCopy(t *testing.T, old *oldhost.Host, want map[string][]oldhost.Folder, args ...string) {
+// host said they hold, and returns who needs a new password.
+func (s *Stack) lastCopy(t *testing.T, old *oldhost.Host, want map[string][]oldhost.Folder, args ...string) (reset []string) {
 	t.Helper()
 	r := s.run(t, append(args, "--final", "--verify", "full", "--format", "json")...)
 	if r.code != 0 {
@@ -112,11 +120,16 @@ func (s *Stack) lastCopy(t *testing.T, old *oldhost.Host, want map[string][]oldh
 	var report struct {
 		OK        bool
 		Mailboxes []struct{ Address string }
+		Reset     []string `json:"new_passwords"`
 	}
 	if err := json.Unmarshal([]byte(r.stdout), &report); err != nil || !report.OK || len(report.Mailboxes) != len(old.Accounts) {
 		t.Errorf("the report (%v): %.2000s", err, r.stdout)
 	}
+	if slices.Contains(args, "--allow-weak-hashes") && len(report.Reset) > 0 {
+		t.Errorf("new passwords are wanted for %q", report.Reset)
+	}
 	s.expectMoved(t, old, want)
+	return report.Reset
 }
 
 // moveFrom is the command line that moves from an old host.

@@ -43,6 +43,8 @@ type rsyncMigration struct {
 	mover *mover
 	// moving are the accounts that this run moves, of those found.
 	moving []accounts.Address
+	// reset are the addresses whose password is not known here.
+	reset map[string]bool
 	// queue is that of the old server's Postfix; nil where nobody looks at it.
 	queue migrate.MailQueue
 	// cutOver is nil before the last copy.
@@ -77,7 +79,7 @@ func (a *app) migrateRsync(ctx context.Context, f migrateFlags) (err error) {
 	if f.dryRun {
 		return a.printMapping(f, old)
 	}
-	m := &rsyncMigration{app: a, flags: f, old: old}
+	m := &rsyncMigration{app: a, flags: f, old: old, reset: map[string]bool{}}
 	if queue := source.FindQueue(host, old.facts); queue != nil && !f.rsync.leaveQueue {
 		m.queue = queue
 	}
@@ -202,9 +204,8 @@ func (m *rsyncMigration) domains(ctx context.Context) error {
 }
 
 // hold makes accounts wait, and drops those that are in use already.
-func (m *rsyncMigration) hold(ctx context.Context, there []migrate.Account) (moving []accounts.Address, err error) {
+func (m *rsyncMigration) hold(ctx context.Context, there []migrate.Account) ([]accounts.Address, error) {
 	var list []accounts.NewAccount
-	var reset []string
 	for _, a := range there {
 		address, err := accounts.ParseAccount(a.Address)
 		if err != nil {
@@ -212,24 +213,29 @@ func (m *rsyncMigration) hold(ctx context.Context, there []migrate.Account) (mov
 		}
 		n := accounts.NewAccount{Address: address, Hash: accounts.NewSecret(string(a.Hash)), QuotaBytes: a.QuotaBytes, Disabled: a.Disabled}
 		n.AllowWeak = m.flags.rsync.allowWeak && accounts.WeakHash(n.Hash)
-		if accounts.CheckHash(n.Hash) != nil && !n.AllowWeak {
+		m.reset[a.Address] = accounts.CheckHash(n.Hash) != nil && !n.AllowWeak
+		if m.reset[a.Address] {
 			// Nobody knows this one: the account gets its mail, and waits for a new
 			// password, which the next run leaves alone.
 			n.KeepHash = true
 			if n.Hash, err = accounts.HashPassword(accounts.GeneratePassword()); err != nil {
 				return nil, err
 			}
-			reset = append(reset, a.Address)
 		}
 		list = append(list, n)
 	}
-	if moving, err = m.mover.begin(ctx, list); err != nil {
-		return nil, err
+	return m.mover.begin(ctx, list)
+}
+
+// newPasswords are those of the accounts that this run moves whose owners could not
+// log in.
+func (m *rsyncMigration) newPasswords() (list []string) {
+	for _, address := range m.moving {
+		if m.reset[address.String()] {
+			list = append(list, address.String())
+		}
 	}
-	for _, address := range reset {
-		fmt.Fprintf(m.Stderr, "account %s needs a new password, as its hash there is one that Dovecot does not verify: mailstack account passwd %s\n", address, address)
-	}
-	return moving, nil
+	return list
 }
 
 // selected are the accounts of the old host that this run moves.
