@@ -54,6 +54,9 @@ func testMigrateByRsync(t *testing.T, opts oldhost.Options) (*Stack, *oldhost.Ho
 	if weak {
 		args = append(args, "--allow-weak-hashes")
 	}
+	if opts.Kind == oldhost.PostfixAdmin {
+		otherUIDLs(t, old)
+	}
 	bob := old.Account("bob@example.org")
 	traffic := old.Traffic(t, bob.Address, "alice@example.org")
 	s.mustRun(t, args...)
@@ -68,6 +71,7 @@ func testMigrateByRsync(t *testing.T, opts oldhost.Options) (*Stack, *oldhost.Ho
 	}
 	old.Drain(t)
 	again := s.mustRun(t, args...)
+	uidls := uidlsOf(t, old)
 
 	// The last copy is of what Dovecot there says now.
 	want := old.AllMailboxes(t)
@@ -76,6 +80,7 @@ func testMigrateByRsync(t *testing.T, opts oldhost.Options) (*Stack, *oldhost.Ho
 	} else {
 		s.lastCopyAndReset(t, old, want, again, args...)
 	}
+	s.expectUIDLs(t, old, uidls)
 	exact := old.Account("exact@example.org")
 	d, err := s.pop3Login(t, exact.Address, exact.Password)
 	if err != nil {

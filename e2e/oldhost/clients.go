@@ -44,24 +44,49 @@ func (h *Host) Login(ctx context.Context, address, password string) (*imapclient
 // "STAT" is answered "+OK 488 15003687".
 func (h *Host) POP3Answer(t T, a Account, command string) string {
 	t.Helper()
+	return h.pop3(t, a, command, func(string) bool { return true })[0]
+}
+
+// UIDLs are the names that POP3 has for the messages of an account, a line each:
+// "1 UID1-1234567890".
+func (h *Host) UIDLs(t T, a Account) []string {
+	t.Helper()
+	lines := h.pop3(t, a, "UIDL", func(line string) bool { return line == "." })
+	return lines[1 : len(lines)-1]
+}
+
+// pop3 is a whole session with one command, and returns the lines of the answer to
+// it, down to the one that ends it.
+func (h *Host) pop3(t T, a Account, command string, end func(line string) bool) (answer []string) {
+	t.Helper()
 	conn, err := dial(t.Context(), h.POP3)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close()
 	lines := bufio.NewReader(conn)
-	answer := ""
-	for _, say := range []string{"", "USER " + a.Address, "PASS " + a.Password, command} {
+	for _, say := range []string{"", "USER " + a.Address, "PASS " + a.Password, command, "QUIT"} {
 		if say != "" {
 			if _, err := fmt.Fprintf(conn, "%s\r\n", say); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if answer, err = lines.ReadString('\n'); err != nil || !strings.HasPrefix(answer, "+OK") {
-			t.Fatalf("POP3 %s: %q: %q, %v", a.Address, strings.Fields(say + " -")[0], answer, err)
+		line, err := lines.ReadString('\n')
+		if err != nil || !strings.HasPrefix(line, "+OK") {
+			t.Fatalf("POP3 %s: %q: %q, %v", a.Address, strings.Fields(say + " -")[0], line, err)
+		}
+		if say != command {
+			continue
+		}
+		answer = []string{strings.TrimSpace(line)}
+		for !end(answer[len(answer)-1]) {
+			if line, err = lines.ReadString('\n'); err != nil {
+				t.Fatalf("POP3 %s: %s: %v", a.Address, command, err)
+			}
+			answer = append(answer, strings.TrimSpace(line))
 		}
 	}
-	return strings.TrimSpace(answer)
+	return answer
 }
 
 // Send hands a message to the host's Postfix, as another server would. When it
