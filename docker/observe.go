@@ -99,6 +99,7 @@ func observed(in container.InspectResponse) stack.Container {
 	}
 	if s := in.State; s != nil {
 		out.State = string(s.Status)
+		out.PID = s.Pid
 		out.ExitCode = s.ExitCode
 		out.Error = withoutID(s.Error)
 		out.OOMKilled = s.OOMKilled

@@ -156,6 +156,7 @@ type Health struct {
 // Container is a container as it is.
 type Container struct {
 	ID           string
+	PID          int // of its first process, as the engine counts; 0: it does not run
 	Name         string
 	Image        string // as it was asked for, name:tag
 	ImageID      string

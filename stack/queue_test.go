@@ -1,6 +1,9 @@
 package stack
 
 import (
+	"bufio"
+	"errors"
+	"io"
 	"strings"
 	"testing"
 
@@ -35,5 +38,42 @@ func TestQueue(t *testing.T) {
 	say(69, "mail system is down")
 	if _, err := Queue(t.Context(), e, "demo-postfix"); err == nil || !strings.Contains(err.Error(), "status 69: mail system is down") {
 		t.Errorf("error %v", err)
+	}
+}
+
+// TestShowq: what Postfix says of its queue is read whole or not at all.
+func TestShowq(t *testing.T) {
+	listing := func(pieces ...string) string { return strings.ReplaceAll(strings.Join(pieces, ""), "|", "\x00") }
+	const (
+		begin   = "protocol|mail_queue_list_protocol||"
+		message = "queue_name|deferred|queue_id|4bA|time|1700000000|size|728|forced_expire|0|sender|e@f|"
+		rcpts   = "recipient|a@b|reason||recipient|c@d|reason|connect to x: refused||"
+		bare    = "queue_name|active|queue_id|4bB|time|1700000590|size|1|forced_expire|0|sender|MAILER-DAEMON||"
+	)
+	read := func(text string) ([]Queued, error) { return readShowq(bufio.NewReader(strings.NewReader(text))) }
+	got, err := read(listing(begin, message, rcpts, bare, "|"))
+	want := []Queued{
+		{ID: "4bA", Queue: "deferred", Arrival: 1_700_000_000, Sender: "e@f", Recipients: []QueuedRecipient{{Address: "a@b"}, {"c@d", "connect to x: refused"}}},
+		{ID: "4bB", Queue: "active", Arrival: 1_700_000_590, Sender: "MAILER-DAEMON"},
+	}
+	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+		t.Error(err, diff)
+	}
+	if all, err := read(listing(begin, "|")); err != nil || all == nil || len(all) != 0 {
+		t.Errorf("of an empty queue: %v, %v", all, err)
+	}
+	whole := listing(begin, message, rcpts, "|")
+	for n := range whole {
+		if all, err := read(whole[:n]); !errors.Is(err, io.ErrUnexpectedEOF) || all != nil {
+			t.Fatalf("of %q: %v, %v", whole[:n], all, err)
+		}
+	}
+	for _, wrong := range []string{
+		"220 mail ESMTP|||", "protocol|another_protocol|||",
+		begin + "queue_name|active|queue_id|4bA|time|soon|||", begin + "size|1|time|1|||",
+	} {
+		if all, err := read(listing(wrong)); err == nil {
+			t.Errorf("of %q: %v", wrong, all)
+		}
 	}
 }

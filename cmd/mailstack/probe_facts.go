@@ -4,14 +4,12 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net"
 	"net/netip"
 	"os"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -78,46 +76,6 @@ func (f *facts) exec(ctx context.Context, service string, command ...string) ([]
 	return res.Stdout, err
 }
 
-// look looks at a socket from inside its consumer's container. The engine needs
-// a tenth of a second of processor time to begin a command there, so checks that
-// ask at the same time share one.
-func (f *facts) look(edge stack.Edge) func(context.Context) (probe.SocketView, error) {
-	return func(ctx context.Context) (probe.SocketView, error) {
-		views, err, _ := f.looks.Do(edge.Consumer, func() (any, error) { return f.lookFrom(ctx, edge.Consumer) })
-		if err != nil {
-			return probe.SocketView{}, err
-		}
-		view, ok := views.(map[string]probe.SocketView)[edge.Path()]
-		if !ok {
-			return view, fmt.Errorf("%s in %s says nothing of %s", stack.SocketsCmd, f.container(edge.Consumer), edge.Path())
-		}
-		return view, nil
-	}
-}
-
-// lookFrom looks at every socket that a service uses.
-func (f *facts) lookFrom(ctx context.Context, consumer string) (map[string]probe.SocketView, error) {
-	command := []string{stack.SocketsCmd}
-	for _, edge := range f.graph.Edges() {
-		if edge.Consumer == consumer {
-			command = append(command, edge.Path())
-		}
-	}
-	out, err := f.exec(ctx, consumer, command...)
-	if err != nil {
-		return nil, err
-	}
-	views := make(map[string]probe.SocketView)
-	for d := json.NewDecoder(bytes.NewReader(out)); d.More(); {
-		var view probe.SocketView
-		if err := d.Decode(&view); err != nil {
-			return nil, fmt.Errorf("%s in %s: %q", stack.SocketsCmd, f.container(consumer), out)
-		}
-		views[view.Socket] = view
-	}
-	return views, nil
-}
-
 // queued says where in Postfix's queue a message waits, and for what.
 func (f *facts) queued(ctx context.Context, id string) (probe.QueuedMessage, error) {
 	entries, err := f.entries(ctx)
@@ -136,14 +94,6 @@ func queuedMessage(entries []stack.Queued, id string) probe.QueuedMessage {
 		return waits
 	}
 	return probe.QueuedMessage{}
-}
-
-func (f *facts) entries(ctx context.Context) ([]stack.Queued, error) {
-	e, err := f.engine()
-	if err != nil {
-		return nil, err
-	}
-	return stack.Queue(ctx, e, f.container("postfix"))
 }
 
 func (f *facts) queue(ctx context.Context) (probe.QueueState, error) {
@@ -234,11 +184,7 @@ func (a *app) unclaimed(ctx context.Context, addresses []string) (none []string,
 }
 
 func (f *facts) containers(ctx context.Context) ([]probe.ContainerState, error) {
-	e, err := f.engine()
-	if err != nil {
-		return nil, err
-	}
-	there, err := e.Containers(ctx, f.cfg.Name)
+	there, err := f.all(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -281,46 +227,6 @@ func (f *facts) clock(context.Context) (probe.ClockState, error) {
 		c.NotBefore, c.Witness = f.leaf.NotBefore, "the certificate on disk was made then"
 	}
 	return c, nil
-}
-
-// peerOf finds the client in Postfix's report of a refusal.
-var peerOf = regexp.MustCompile(`RCPT from \S*\[([0-9A-Fa-f.:]+)\]`)
-
-// logged finds the client whose recipient had a token in its address.
-func (f *facts) logged(ctx context.Context, since time.Time, token string) (probe.PeerView, error) {
-	e, err := f.engine()
-	if err != nil {
-		return probe.PeerView{}, err
-	}
-	var out bytes.Buffer
-	// The engine counts in its own way: a second more does no harm.
-	spec := stack.LogSpec{Since: since.Add(-time.Second)}
-	if err := e.Logs(ctx, f.container("postfix"), spec, &out, &out); err != nil {
-		return probe.PeerView{}, err
-	}
-	peer := peerIn(out.String(), token)
-	if !peer.IsValid() {
-		return probe.PeerView{}, nil
-	}
-	c, err := e.Container(ctx, f.container("postfix"))
-	if err != nil {
-		return probe.PeerView{}, err
-	}
-	view := probe.PeerView{Peer: peer}
-	for _, n := range c.Networks {
-		view.Gateway = view.Gateway || n.Gateway.Unmap() == peer
-	}
-	return view, nil
-}
-
-func peerIn(log, token string) netip.Addr {
-	for line := range strings.Lines(log) {
-		if m := peerOf.FindStringSubmatch(line); m != nil && strings.Contains(line, token) {
-			peer, _ := netip.ParseAddr(m[1])
-			return peer.Unmap()
-		}
-	}
-	return netip.Addr{}
 }
 
 // outwardAddresses are the addresses that this host has towards the world, at

@@ -102,4 +102,17 @@ postfix/smtpd[78]: NOQUEUE: reject: RCPT from localhost[::ffff:172.18.0.1]: 554 
 	if got := peerIn(log, "xyz"); got.IsValid() {
 		t.Errorf("peer %s of nobody", got)
 	}
+	// A log that is followed comes in pieces of any size, and is left at the line.
+	for size := 1; size <= len(log); size++ {
+		found := 0
+		p := &peerFinder{token: "abc", found: func() { found++ }}
+		for piece := range slices.Chunk([]byte(log+log), size) {
+			if n, err := p.Write(piece); n != len(piece) || err != nil {
+				t.Fatal(n, err)
+			}
+		}
+		if p.peer.String() != "172.18.0.1" || found != 1 {
+			t.Fatalf("in pieces of %d: peer %s, found %d times", size, p.peer, found)
+		}
+	}
 }
