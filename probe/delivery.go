@@ -69,6 +69,8 @@ func (d *delivery) run(ctx context.Context, key string) error {
 		deadline = now.Add(DefaultTimeout)
 	}
 	d.marker = newMarker(deadline)
+	inbox := d.openInbox(ctx)
+	defer inbox.drop()
 	err := d.tr.step(ctx, "accepted", func() error { return d.send(ctx, key) })
 	if err != nil {
 		return err
@@ -82,7 +84,47 @@ func (d *delivery) run(ctx context.Context, key string) error {
 	look, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	d.doubt = time.Now().Add(wait / 2)
-	return d.follow(ctx, look)
+	return d.follow(ctx, look, inbox)
+}
+
+// opening is a mailbox that is being opened while the message is on its way.
+type opening struct {
+	key   string // of the listener; "": there is none
+	done  chan struct{}
+	inbox *imapMailbox
+	err   error
+}
+
+// openInbox begins to open the mailbox. How long that takes is bounded by ctx.
+func (d *delivery) openInbox(ctx context.Context) *opening {
+	o := &opening{done: make(chan struct{})}
+	if d.t != nil {
+		o.key = d.t.firstOn("imaps", "imap")
+	}
+	if o.key == "" {
+		close(o.done)
+		return o
+	}
+	go func() {
+		defer close(o.done)
+		o.inbox, o.err = openInbox(ctx, d.t, d.tr.quiet(), o.key)
+	}()
+	return o
+}
+
+// wait returns the mailbox once it is open.
+func (o *opening) wait() (*imapMailbox, error) {
+	<-o.done
+	return o.inbox, o.err
+}
+
+// drop ends the connection as soon as there is one, and does not wait.
+func (o *opening) drop() {
+	go func() {
+		if inbox, err := o.wait(); err == nil && inbox != nil {
+			inbox.l.close()
+		}
+	}()
 }
 
 func (d *delivery) send(ctx context.Context, key string) error {
@@ -117,21 +159,18 @@ func (d *delivery) send(ctx context.Context, key string) error {
 }
 
 // follow looks for the message until look ends and removes it before ctx ends.
-func (d *delivery) follow(ctx, look context.Context) error {
-	imapKey, pop3Key := d.t.firstOn("imaps", "imap"), d.t.firstOn("pop3s", "pop3")
+func (d *delivery) follow(ctx, look context.Context, opening *opening) error {
+	imapKey, pop3Key := opening.key, d.t.firstOn("pop3s", "pop3")
 	var errs []error
 	var inbox *imapMailbox
 	if imapKey != "" {
 		err := d.tr.step(ctx, "imap", func() (err error) {
-			if inbox, err = openInbox(ctx, d.t, d.tr.quiet(), imapKey); err != nil {
+			if inbox, err = opening.wait(); err != nil {
 				return err
 			}
 			return d.await(ctx, look, func() (int, error) { return inbox.count(ctx, d.marker.token) })
 		})
 		errs = append(errs, err)
-	}
-	if inbox != nil {
-		defer inbox.l.close()
 	}
 	here := errs != nil && errs[0] == nil
 	usable := inbox != nil && (here || isKind(errs[0], KindLost) || isKind(errs[0], KindMissing) || isKind(errs[0], KindQueued))
