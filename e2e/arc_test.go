@@ -79,10 +79,14 @@ func TestForwardedSurvives(t *testing.T) {
 // with it, also from who has no part in it.
 func (p *neighbours) testForgedSeal(t *testing.T, a *neighbour, sealed, to string) {
 	t.Helper()
-	// B's own fields and all below: the signature comes before the seal.
-	begin := strings.Index(sealed, "ARC-Message-Signature: i=1;")
-	if begin < 0 || !strings.Contains(sealed[begin:], "\r\nARC-Seal: i=1;") {
-		t.Fatalf("no first seal in\n%s", sealed)
+	// B's own fields, which come in any order, and all below.
+	begin := len(sealed)
+	for _, field := range []string{"ARC-Authentication-Results", "ARC-Message-Signature", "ARC-Seal"} {
+		at := strings.Index(sealed, "\r\n"+field+": i=1;")
+		if at < 0 {
+			t.Fatalf("no first %s in\n%s", field, sealed)
+		}
+		begin = min(begin, at+len("\r\n"))
 	}
 	forward := func(message string) error {
 		c := p.connect(t, a, "mx.test")
