@@ -184,6 +184,7 @@ func (s *stack) runBare(ctx context.Context, t *target, service string, start []
 	args := []string{
 		"run", "-d", "--name", s.bareName(service), "--label", "mailstack.stack=" + s.Name + "-bare",
 		"--ulimit", "nofile=16384:16384", "--log-opt", "max-size=10m", "--log-opt", "max-file=3",
+		"--tmpfs", "/run:mode=755", "--tmpfs", "/tmp", // what a host has in memory
 		"-v", s.bareDir("conf") + ":/bare/conf:ro", "-v", s.bareDir("tls") + ":/bare/tls:ro", "-v", s.bareDir("socket") + ":/bare/socket",
 	}
 	if service == "dovecot" {

@@ -125,12 +125,12 @@ func composeService(c inspected) (map[string]any, error) {
 func list(entries []string) []string { return append([]string{}, entries...) }
 
 // firstSuite is the way from nothing to a server: bare daemons to the first
-// login, ours to the first login and to a green probe, step by step; once more
+// login, ours to the answer that all services are ready and to a green probe, step by step; once more
 // with images to be built.
 func firstSuite(ctx context.Context, s *stack, e effort) ([]series, error) {
 	all := []contender{
 		{"bare", "two containers, to the first login", func(ctx context.Context) ([]reading, error) { return s.bareFirst(ctx) }},
-		{"mailstack", "up --no-probe, and a login", func(ctx context.Context) ([]reading, error) {
+		{"mailstack", "up --no-probe, to every service ready", func(ctx context.Context) ([]reading, error) {
 			return s.ourFirst(ctx, "", "--no-probe")
 		}},
 		{"mailstack up", "to a green probe", func(ctx context.Context) ([]reading, error) { return s.ourFirst(ctx, "") }},

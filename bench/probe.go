@@ -80,10 +80,10 @@ func probeSuite(ctx context.Context, s *stack, e effort) (_ []series, err error)
 		return nil, fmt.Errorf("%w\n%s", err, c.Log(ctx))
 	}
 	return interleave(ctx, e.rounds, []contender{
+		{"check_imap, check_pop, check_smtp", "three greetings, one after the other", timed(s.plugins(c, "imap", "pop3", "smtp"))},
 		{"mailstack probe", "every check: logins, refusals, delivery, certificates, sockets", timed(s.probe())},
 		{"mailstack probe --skip refusal", "the same without wrong passwords, each of which costs 2 s", timed(s.probe("--skip", "refusal"))},
 		{"mailstack probe --only imaps,pop3s,smtp", "two logins, and the dialogue on port 25", timed(s.probe("--only", "imaps,pop3s,smtp"))},
-		{"check_imap, check_pop, check_smtp", "three greetings, one after the other", timed(s.plugins(c, "imap", "pop3", "smtp"))},
 		{"check_simap, check_spop, check_smtp -S", "three greetings with TLS, one after the other", timed(s.plugins(c, "imaps", "pop3s", "smtp -S"))},
 		{"blackbox_exporter, imaps and smtp", "two greetings with TLS, asked for over HTTP", timed(s.blackbox(address))},
 	})

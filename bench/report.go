@@ -83,7 +83,7 @@ func digits(v float64) string {
 	return fmt.Sprintf("%.3g", v)
 }
 
-// writeMarkdown writes a page with a table for each suite, for docs/benchmark.md.
+// writeMarkdown writes a page with a table for each suite.
 func (r *result) writeMarkdown(path string) error {
 	var out bytes.Buffer
 	fmt.Fprintf(&out, "# What the last run of `make bench` measured\n\n%s. CONTRIBUTING.md says what is compared.\n", r.Header)
