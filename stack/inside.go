@@ -48,6 +48,11 @@ func LookInto(c Container) (*Inside, error) {
 		return nil, fmt.Errorf("container %s: %w", c.Name, err)
 	}
 	i.root = root
+	fd, err := i.open("/", unix.O_DIRECTORY)
+	if err != nil { // before Linux 5.6 there is no openat2
+		return nil, errors.Join(fmt.Errorf("container %s: %w: openat2: %w", c.Name, errNotAsInside, err), root.Close())
+	}
+	unix.Close(fd)
 	// Only now: the number may have become another process's until the open.
 	groups, err := os.ReadFile(i.proc + "/cgroup")
 	if err == nil && (c.ID == "" || !bytes.Contains(groups, []byte(c.ID))) {

@@ -75,8 +75,9 @@ func (i *Inside) Queue(ctx context.Context) ([]Queued, error) {
 	return all, err
 }
 
-// showqBytes bounds a listing: a hundred thousand messages.
-const showqBytes = 64 << 20
+// showqBytes bounds a listing, as the container says what it likes: some fifty
+// thousand messages.
+const showqBytes = 32 << 20
 
 // readShowq reads a listing: lists of attributes, each a name and a value that end
 // with a zero byte, and a zero byte behind the last
@@ -84,67 +85,71 @@ const showqBytes = 64 << 20
 // The first names the protocol; then each message is one, with its recipients
 // behind it, and an empty one ends it all.
 func readShowq(r *bufio.Reader) ([]Queued, error) {
-	first, err := readAttributes(r)
-	if err == nil && (len(first) != 1 || first[0] != attribute{"protocol", showqProtocol}) {
-		err = fmt.Errorf("it speaks %q", first)
+	protocol := ""
+	_, err := readAttributes(r, func(name, value string) error {
+		if name != "protocol" || value != showqProtocol {
+			return fmt.Errorf("it speaks %.100q %.100q", name, value)
+		}
+		protocol = value
+		return nil
+	})
+	if err == nil && protocol == "" {
+		err = errors.New("it names no protocol")
 	}
 	all := []Queued{}
 	for err == nil {
-		var message []attribute
-		if message, err = readAttributes(r); err != nil {
+		var m Queued
+		var n int
+		if n, err = readAttributes(r, m.take); err != nil {
 			break
 		}
-		if len(message) == 0 {
+		if n == 0 {
 			return all, nil
 		}
-		var m Queued
-		if m, err = queuedOf(message); err == nil {
-			all = append(all, m)
+		if m.ID == "" || m.Queue == "" || m.Arrival == 0 {
+			err = fmt.Errorf("message %.100q is in queue %.100q since %d", m.ID, m.Queue, m.Arrival)
 		}
+		all = append(all, m)
 	}
 	return nil, fmt.Errorf("read queue from %s: %w", showqSocket, err)
 }
 
-type attribute struct{ name, value string }
-
-func queuedOf(message []attribute) (m Queued, err error) {
-	for _, a := range message {
-		switch a.name {
-		case "queue_id":
-			m.ID = a.value
-		case "queue_name":
-			m.Queue = a.value
-		case "time":
-			if m.Arrival, err = strconv.ParseInt(a.value, 10, 64); err != nil {
-				return m, err
-			}
-		case "sender":
-			m.Sender = a.value
-		case "recipient":
-			m.Recipients = append(m.Recipients, QueuedRecipient{Address: a.value})
-		case "reason":
-			if len(m.Recipients) > 0 {
-				m.Recipients[len(m.Recipients)-1].Delay = a.value
-			}
+// take puts in one attribute. Most are of no interest, and are not kept.
+func (m *Queued) take(name, value string) (err error) {
+	switch name {
+	case "queue_id":
+		m.ID = value
+	case "queue_name":
+		m.Queue = value
+	case "time":
+		m.Arrival, err = strconv.ParseInt(value, 10, 64)
+	case "sender":
+		m.Sender = value
+	case "recipient":
+		m.Recipients = append(m.Recipients, QueuedRecipient{Address: value})
+	case "reason":
+		if len(m.Recipients) > 0 {
+			m.Recipients[len(m.Recipients)-1].Delay = value
 		}
 	}
-	if m.ID == "" || m.Queue == "" || m.Arrival == 0 {
-		return m, fmt.Errorf("a message is %q", message)
-	}
-	return m, nil
+	return err
 }
 
-func readAttributes(r *bufio.Reader) (all []attribute, err error) {
+// readAttributes hands on the attributes of a list, and counts them.
+func readAttributes(r *bufio.Reader, take func(name, value string) error) (n int, err error) {
 	for {
 		name, err := readText(r)
 		if err != nil || name == "" {
-			return all, err
+			return n, err
 		}
 		value, err := readText(r)
-		if err != nil {
-			return nil, err
+		if err == nil {
+			err = take(name, value)
 		}
-		all = append(all, attribute{name, value})
+		if err != nil {
+			return n, err
+		}
+		n++
 	}
 }
 

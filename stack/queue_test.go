@@ -70,10 +70,14 @@ func TestShowq(t *testing.T) {
 	}
 	for _, wrong := range []string{
 		"220 mail ESMTP|||", "protocol|another_protocol|||",
-		begin + "queue_name|active|queue_id|4bA|time|soon|||", begin + "size|1|time|1|||",
+		begin + "queue_name|active|queue_id|4bA|time|soon|||", begin + "size|1|time|1|||", "||",
 	} {
 		if all, err := read(listing(wrong)); err == nil {
 			t.Errorf("of %q: %v", wrong, all)
 		}
+	}
+	// A hostile container's: nothing that is not asked for is kept, or said again.
+	if _, err := read(listing(begin, strings.Repeat("x||", 1<<20), "|")); err == nil || len(err.Error()) > 500 {
+		t.Errorf("of a message of a million attributes: %.600v", err)
 	}
 }

@@ -59,6 +59,10 @@ func (f *facts) logged(ctx context.Context, since time.Time, token string) (prob
 	return view, nil
 }
 
+// longestLine bounds what is kept of a line without an end, in bytes; Postfix writes
+// none of the kind.
+const longestLine = 64 << 10
+
 // peerFinder reads a log until a line has the token.
 type peerFinder struct {
 	token string
@@ -76,6 +80,9 @@ func (p *peerFinder) Write(data []byte) (int, error) {
 		p.found()
 	}
 	p.rest = append(p.rest[:0], p.rest[end:]...)
+	if len(p.rest) > longestLine {
+		p.rest = p.rest[:0]
+	}
 	return len(data), nil
 }
 
