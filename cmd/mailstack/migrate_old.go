@@ -37,7 +37,7 @@ func (o *oldHost) ready() bool {
 // at is returned also where it did not come to an end.
 func (a *app) lookAt(ctx context.Context, host *remote.Host, cfg *config.Config, f rsyncFlags) (*oldHost, error) {
 	old := &oldHost{host: host}
-	needs := source.Needs{FreeBytes: -1, Rsync: migrate.CheckRsync(ctx)}
+	needs := source.Needs{FreeBytes: -1, Rsync: migrate.CheckRsync(ctx), Chosen: len(f.only) > 0}
 	if free, err := stack.FreeBytes(layout(cfg).Volume("vmail")); err == nil {
 		needs.FreeBytes = free
 	}

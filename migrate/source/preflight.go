@@ -40,6 +40,7 @@ type Needs struct {
 	Rsync        error // what is wrong with the rsync here
 	// OctetsPerSecond is what comes from the old server, see Speed; 0 not known.
 	OctetsPerSecond float64
+	Chosen          bool // the list is not of all accounts there
 }
 
 // Preflight says whether the old server can be moved, check by check, always in
@@ -56,7 +57,7 @@ func Preflight(f *Facts, list *Listing, stores *Stores, n Needs) []Check {
 		p.passwords()
 	}
 	if list != nil && stores != nil {
-		p.found()
+		p.found(n.Chosen)
 		p.given()
 		p.layout()
 		p.falseSizes()
@@ -231,7 +232,7 @@ func (p *preflight) seen(is func(Seen) bool) (n int) {
 	return n
 }
 
-func (p *preflight) found() {
+func (p *preflight) found(chosen bool) {
 	n := 0
 	var absent []string
 	wrong, places := map[string][]string{}, map[string][]string{}
@@ -250,7 +251,8 @@ func (p *preflight) found() {
 		}
 	}
 	by := p.by()
-	if n == 0 && len(absent) > 0 && len(absent) == len(p.list.Accounts) {
+	// Accounts that somebody chose may well have no mail yet.
+	if n == 0 && len(absent) > 0 && len(absent) == len(p.list.Accounts) && !chosen {
 		p.add("stores", Fail, fmt.Sprintf("there is no mail of any account (%s): nothing is in %s", by, clean(p.list.Accounts[0].Store.Maildir)),
 			"if a disk is not mounted there, mount it; else say where mail lies (--layout)")
 		return

@@ -1,6 +1,9 @@
 package source
 
-import "fmt"
+import (
+	"cmp"
+	"fmt"
+)
 
 // by is who says where mail is.
 func (p *preflight) by() string {
@@ -67,7 +70,7 @@ func (p *preflight) layout() {
 	}
 	switch {
 	case len(wrong) == 0:
-	case out > in && !(p.stores.Given && layout == p.f.Dovecot.Mail.Layout):
+	case out > in && !(p.stores.Given && layout == cmp.Or(p.f.Dovecot.Mail.Layout, "maildir++")):
 		right := map[bool]string{true: "maildir++", false: "fs"}[layout == "fs"]
 		remedy := "--layout with LAYOUT=" + right
 		if !p.stores.Given {

@@ -81,6 +81,12 @@ func TestPreflight(t *testing.T) {
 			s.ByAddress["a@example.org"] = Seen{State: Found, Control: "/c/a"}
 		}, "control", "fail: UIDs and subscriptions of 1 account are not where --layout says, but where Dovecot says: a@example.org: /c/a"},
 		{"no mail", func(_ *Facts, _ *Listing, s *Stores) { s.ByAddress["a@example.org"] = Seen{State: Absent} }, "stores", "fail: there is no mail of any account (as Dovecot says): nothing is in /m/a"},
+		{"chosen ones without mail", func(_ *Facts, _ *Listing, s *Stores) { s.ByAddress["a@example.org"] = Seen{State: Absent} }, "no-mail", "warn: 1 account has no mail there: a@example.org"},
+		{"leftovers only, where Dovecot names no place", func(f *Facts, _ *Listing, s *Stores) {
+			f.Dovecot.Mail = Location{}
+			s.Given = true
+			s.ByAddress["a@example.org"] = Seen{State: Found, Plain: 2}
+		}, "layout", "warn: "},
 		{"UIDLs", func(f *Facts, _ *Listing, _ *Stores) {
 			f.Dovecot.settings, _ = parseSettings("protocol pop3 {\n  pop3_uidl_format = %g\n}\n")
 		}, "pop3", "warn: POP3 programs that leave mail on the server download it again, as UIDLs are of another form there (pop3_uidl_format = %g)"},
@@ -110,6 +116,7 @@ func TestPreflight(t *testing.T) {
 			if test.name == "half of it is here" {
 				needs.BroughtBytes = 75 << 20
 			}
+			needs.Chosen = strings.HasPrefix(test.name, "chosen")
 			got := ""
 			for _, c := range Preflight(f, l, s, needs) {
 				if c.Name == test.check {
