@@ -85,7 +85,7 @@ func TestAttackSpoofing(t *testing.T) {
 	})
 	t.Run("on port 25", func(t *testing.T) {
 		t.Parallel()
-		for _, from := range []string{me, strings.ToUpper(me), local + "+x@" + host, "nobody@" + domain, `"x y"@` + host, host + "!" + local} {
+		for _, from := range []string{me, strings.ToUpper(me), local + "+x@" + host, "nobody@" + domain, `"x y"@` + host, host + "!" + local, me + ".", `"a@b"@` + host, "@x.example:" + me} {
 			d := s.smtpLine(t, "smtp", false)
 			d.expect(t, "MAIL FROM:<"+from+">", "250")
 			if answer := d.say(t, "RCPT TO:<"+other+">"); !strings.HasPrefix(answer, "5") {

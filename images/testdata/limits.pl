@@ -131,10 +131,11 @@ sub held { join ' ', map { "$_->{account}:$_->{refused}" } $_[0]->held() }
 	expect('from an alias', $ask->($_), '') for 'sales@x', 'Sales+tag@X';
 	expect('one more', $ask->('sales@x'), 'ann@x has sent as much as it may, 2 messages an hour as sales@x; try again in 65 minutes');
 	expect('with a tag', $ask->('sales+other@x') ne '', 1);
+	expect('with a dot at its end', $ask->('sales@x.') ne '', 1);
 	expect('another account from it', $l->ask('bob@x', 1, 0, 'sales@x'), '');
 	expect('by a script', $l->ask('ann@x', 1, 1), '');
 	expect('from its own address', $ask->('ann@x'), '');
-	expect('which makes the alias no freer', join(' ', map { "$_->{account}:$_->{limit}:$_->{refused}" } again()->held()), 'ann@x:2 messages an hour as sales@x:2');
+	expect('which makes the alias no freer', join(' ', map { "$_->{account}:$_->{limit}:$_->{refused}" } again()->held()), 'ann@x:2 messages an hour as sales@x:3');
 	expect('from any', $ask->("\"a\tb\"\@x"), '');
 	expect('what the account may', $ask->('info@x'), 'ann@x has sent as much as it may, 4 messages an hour; try again in 65 minutes');
 	expect('held for both', scalar(again()->held()), 2);

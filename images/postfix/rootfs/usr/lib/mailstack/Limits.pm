@@ -65,8 +65,9 @@ sub ask {
 	return '';
 }
 
-# plain is an address without a tag, and fit for a line: a catch-all's may be any bytes.
-sub plain { lc($_[0]) =~ s/\+.*(?=@)//sr =~ s/[^ -~]/?/gr }
+# plain is an address without a tag or a dot at its end, which smtpd takes off to see
+# whose it is; and fit for a line: a catch-all's may be any bytes.
+sub plain { lc($_[0]) =~ s/\+.*(?=@)//sr =~ s/\.\z//r =~ s/[^ -~]/?/gr }
 
 # refuse notes that a message would pass a limit, and says so.
 sub refuse {
