@@ -249,6 +249,34 @@ func TestRestartOrders(t *testing.T) {
 	}
 }
 
+// TestEveryOrder: -orders has each order of the services once.
+func TestEveryOrder(t *testing.T) {
+	o, err := parse([]string{"-orders"}, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := 1
+	for i := range services {
+		want *= i + 1
+	}
+	sorted := slices.Sorted(slices.Values(services))
+	distinct := map[string]bool{}
+	for i, circle := range circles(services) {
+		if name := nameOf(o.turns()[i]); name != "orders-"+initials(circle) {
+			t.Errorf("circle %v is run as %s", circle, name)
+		}
+		for _, order := range begunAtEach(circle) {
+			distinct[initials(order)] = true
+			if !slices.Equal(slices.Sorted(slices.Values(order)), sorted) {
+				t.Errorf("order %v", order)
+			}
+		}
+	}
+	if len(distinct) != want || len(o.turns()) != want/len(services) {
+		t.Errorf("%d orders in %d rounds, want %d", len(distinct), len(o.turns()), want)
+	}
+}
+
 // TestTurns: a ground's rounds are together, every fault comes alone, and each
 // ground has pairs.
 func TestTurns(t *testing.T) {

@@ -52,6 +52,9 @@ type scene struct {
 	// alone says that no other fault is about: what fails then is a finding,
 	// not a consequence.
 	alone bool
+	// works waits until all works, and judges how long that takes, for a fault that
+	// goes on then. No two of a round have the same name.
+	works func(ctx context.Context, name string) error
 }
 
 // none is the end of what has ended by itself.
@@ -73,15 +76,14 @@ func faults() []fault {
 		fault{name: "crash-all", about: "SIGKILL of all first processes at once", touches: services, doubles: true, brief: true, start: crashed(services...)},
 	)
 	for _, order := range restartOrders(services) {
-		initials := ""
-		for _, service := range order {
-			initials += service[:1]
-		}
 		found = append(found, fault{
-			name: "restart-" + initials, about: "docker restart of " + strings.Join(order, ", "),
+			name: "restart-" + initials(order), about: "docker restart of " + strings.Join(order, ", "),
 			touches: services, doubles: true, brief: true, start: restarted(order),
 		})
 	}
+	found = append(found, fault{
+		name: "order-any", about: "docker stop of all, docker start at once in one of all orders", touches: all, doubles: true, brief: true, start: startedInAnyOrder,
+	})
 	for _, volume := range []string{"mysql", "queue", "vmail"} {
 		found = append(found, fault{name: "full-" + volume, about: "no free block on its disk", touches: []string{volume}, byHand: true, start: filled(volume, takeBlocks)})
 	}
@@ -97,20 +99,6 @@ func faults() []fault {
 		touches: all, doubles: true, brief: true, on: oneDisk, start: powerCut,
 	})
 	return append(found, engineFaults()...)
-}
-
-// restartOrders are the order in which services start and its reverse, each begun at
-// every one of them: of three services all orders, of five ten, and whichever two one
-// takes, one goes before the other in half of them.
-func restartOrders(services []string) (orders [][]string) {
-	back := slices.Clone(services)
-	slices.Reverse(back)
-	for i := range services {
-		for _, order := range [][]string{services, back} {
-			orders = append(orders, slices.Concat(order[i:], order[:i]))
-		}
-	}
-	return orders
 }
 
 // delivers are the services that take part in a delivery. The filter has had its say
@@ -220,17 +208,6 @@ func memoryEaten(service string) func(context.Context, *scene) (endFunc, error) 
 			return none, nil
 		}
 		return none, err
-	}
-}
-
-func restarted(order []string) func(context.Context, *scene) (endFunc, error) {
-	return func(ctx context.Context, s *scene) (endFunc, error) {
-		for _, service := range order {
-			if _, err := s.Docker(ctx, "restart", s.Container(service)); err != nil {
-				return none, err
-			}
-		}
-		return none, nil
 	}
 }
 

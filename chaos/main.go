@@ -7,6 +7,7 @@
 //
 //	go run ./chaos -binary bin/mailstack                            each fault, then pairs, for 30 minutes
 //	go run ./chaos -binary bin/mailstack -short                     the few of the short form
+//	go run ./chaos -binary bin/mailstack -orders                    starts in every order
 //	go run ./chaos -binary bin/mailstack -only kill-mysql -runs 5
 //	go run ./chaos -binary bin/mailstack -only freeze-mysql+kill-dovecot -seed 7 -round 57
 //
@@ -86,6 +87,7 @@ func parse(args []string, stderr io.Writer) (o options, err error) {
 	flags.IntVar(&o.first, "round", 1, "number of the first round: with its number and the seed a round is as it was")
 	only := flags.String("only", "", "run only these `FAULTS`, separated by commas; a + makes a pair")
 	short := flags.Bool("short", false, "run only "+shortForm)
+	orders := flags.Bool("orders", false, "run only starts in every order")
 	list := flags.Bool("list", false, "show all faults and run none")
 	flags.DurationVar(&o.duration, "duration", 30*time.Minute, "begin no round after `TIME`; the stack's start does not count")
 	flags.IntVar(&o.runs, "runs", 1, "run each fault `N` times alone")
@@ -114,6 +116,11 @@ func parse(args []string, stderr io.Writer) (o options, err error) {
 	if *short && *only == "" {
 		*only = shortForm
 	}
+	if *orders && *only == "" {
+		for _, f := range everyOrder() {
+			*only += f.name + ","
+		}
+	}
 	if o.only, err = chosen(*only); err != nil {
 		errs = append(errs, err)
 	}
@@ -125,7 +132,7 @@ func parse(args []string, stderr io.Writer) (o options, err error) {
 
 // chosen reads "kill-mysql,freeze-mysql+kill-dovecot".
 func chosen(only string) (sets [][]fault, err error) {
-	all := faults()
+	all := append(faults(), everyOrder()...)
 	var errs []error
 	for _, names := range strings.FieldsFunc(only, func(r rune) bool { return r == ',' }) {
 		var set []fault

@@ -99,7 +99,7 @@ func (c *campaign) runTo(ctx context.Context, r *round, faults []fault) error {
 	r.Calm = seconds(calm)
 	began := time.Now()
 	if err == nil {
-		err = c.strike(ctx, r.Number, faults)
+		err = c.strike(ctx, r, faults)
 	}
 	r.Held = seconds(time.Since(began))
 	var back state
@@ -127,8 +127,8 @@ func (c *campaign) keepLogs(ctx context.Context, number int) error {
 }
 
 // strike begins the faults one after the other, holds them, and ends them.
-func (c *campaign) strike(ctx context.Context, number int, faults []fault) error {
-	rng := source(c.seed, number, 1000)
+func (c *campaign) strike(ctx context.Context, r *round, faults []fault) error {
+	rng := source(c.seed, r.Number, 1000)
 	var ends []endFunc
 	end := func() (err error) {
 		for _, one := range ends {
@@ -140,7 +140,11 @@ func (c *campaign) strike(ctx context.Context, number int, faults []fault) error
 		if i > 0 {
 			lab.Pause(ctx, time.Duration(rng.IntN(2000))*time.Millisecond)
 		}
-		s := &scene{arena: c.arena, rng: source(c.seed, number, 1001+i), alone: len(faults) == 1}
+		s := &scene{arena: c.arena, rng: source(c.seed, r.Number, 1001+i), alone: len(faults) == 1}
+		s.works = func(ctx context.Context, name string) error {
+			_, err := c.works(ctx, r, name, time.Now(), false)
+			return err
+		}
 		one, err := f.start(ctx, s)
 		ends = append(ends, one)
 		if err != nil {
@@ -175,27 +179,33 @@ func (c *campaign) recover(ctx context.Context, r *round, faults []fault) (back 
 			c.findings.add("up after a pair failed", "%v", err)
 		}
 	}
-	if err := lab.Eventually(ctx, patience, "every service serves", c.serves); err != nil {
-		return back, err
-	}
-	back.since = time.Now()
-	r.Serves = seconds(back.since.Sub(ended))
-	last, took, err := c.green(ctx, r.Number, "green")
-	r.Green = seconds(took)
-	took += back.since.Sub(ended)
-	if err == nil && took > c.within && !byHand {
-		// What the machine has left may have changed since the round began.
-		var calm time.Duration
-		_, calm, err = c.green(ctx, r.Number, "again")
-		r.Calm = max(r.Calm, seconds(calm))
-		if slow := max(1, r.Calm/calmWithin.Seconds()); took.Seconds() > c.within.Seconds()*slow {
-			c.findings.add("green late", "%s works %.1f s after the fault's end; without a fault all takes %.1f s", last, took.Seconds(), r.Calm)
-		}
-	}
-	if err == nil {
+	if back.since, err = c.works(ctx, r, "green", ended, byHand); err == nil {
 		back.starts, err = c.starts(ctx)
 	}
 	return back, err
+}
+
+// works waits until every service serves and all ways in work, and judges how long
+// that takes from the fault's end. Letters of the round bear the name, see green.
+func (c *campaign) works(ctx context.Context, r *round, name string, ended time.Time, byHand bool) (since time.Time, err error) {
+	if err := lab.Eventually(ctx, patience, "every service serves", c.serves); err != nil {
+		return since, err
+	}
+	since = time.Now()
+	r.Serves = max(r.Serves, seconds(since.Sub(ended)))
+	last, took, err := c.green(ctx, r.Number, name)
+	r.Green = max(r.Green, seconds(took))
+	took += since.Sub(ended)
+	if err == nil && took > c.within && !byHand {
+		// What the machine has left may have changed since the round began.
+		var calm time.Duration
+		_, calm, err = c.green(ctx, r.Number, name+"-again")
+		r.Calm = max(r.Calm, seconds(calm))
+		if slow := max(1, r.Calm/calmWithin.Seconds()); took.Seconds() > c.within.Seconds()*slow {
+			c.findings.add("green late", "%s works %.1f s after the fault's end (%s); without a fault all takes %.1f s", last, took.Seconds(), name, r.Calm)
+		}
+	}
+	return since, err
 }
 
 // serves asks every service's own check.
