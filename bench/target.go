@@ -98,8 +98,9 @@ func (t *target) arrivals(first, end int) (int, error) {
 	return sum, nil
 }
 
-// awaitArrivals waits until these users have as many messages. A queue that has
-// put something off for its next run, after five minutes, is an error.
+// awaitArrivals waits until these users have as many messages. Of the bare daemons
+// a queue that has put something off for its next run, after five minutes, is an
+// error; mailstack tries again sooner what waited for a daemon of its own.
 func (t *target) awaitArrivals(ctx context.Context, first, end, want int) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
